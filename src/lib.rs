@@ -4,17 +4,20 @@
 
 #![deny(missing_debug_implementations)]
 
+pub mod contract;
 pub mod exit;
+pub mod expression;
 pub mod plan;
+pub mod value;
 
 pub mod format;
 
-pub mod write;
+pub mod health;
+pub mod http;
 pub mod privilege;
 pub mod process;
-pub mod http;
-pub mod wait;
-pub mod tasks;
 pub mod supervise;
-pub mod health;
 pub mod system;
+pub mod tasks;
+pub mod wait;
+pub mod write;

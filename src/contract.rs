@@ -1,0 +1,478 @@
+//! `services/NAME/service.toml` as data: the one schema that operators, templates, documentation and checks share.
+//!
+//! Only the shape lives here. Every text marked *expression* is Tera, evaluated by `expression` over the settings.
+//! Unknown fields are errors, so a misspelt one stops the build and not a production start.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::value::toml_text::Text;
+
+/// One service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Contract {
+    pub service: Service,
+    /// Old or foreign names, each standing for one variable: `OLD = "NEW"`. Used with a notice.
+    #[serde(default)]
+    pub alias: BTreeMap<String, String>,
+    #[serde(default, rename = "env")]
+    pub variables: Vec<Variable>,
+    #[serde(default, rename = "group")]
+    pub groups: Vec<Group>,
+    #[serde(default)]
+    pub passthrough: Vec<Passthrough>,
+    #[serde(default, rename = "let")]
+    pub derived: Vec<Derived>,
+    #[serde(default, rename = "check")]
+    pub checks: Vec<Check>,
+    #[serde(default, rename = "directory")]
+    pub directories: Vec<Directory>,
+    #[serde(default, rename = "file")]
+    pub files: Vec<File>,
+    #[serde(default, rename = "wait")]
+    pub waits: Vec<Wait>,
+    #[serde(default, rename = "task")]
+    pub tasks: Vec<Task>,
+    #[serde(default)]
+    pub ready: Vec<Probe>,
+    #[serde(default, rename = "stop")]
+    pub stop: Vec<Stop>,
+    #[serde(default)]
+    pub child: Child,
+}
+
+/// What runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Service {
+    pub name: String,
+    /// One line.
+    pub summary: String,
+    /// The program and its arguments; an argument that comes out empty is left out.
+    pub command: Vec<Argument>,
+    /// Variables with these prefixes belong to the service: an unknown one is probably misspelt.
+    #[serde(default)]
+    pub prefixes: Vec<String>,
+    /// Expression: where the service runs. Default: the run directory.
+    pub working_directory: Option<String>,
+    /// User the service runs as when dl-entry is started as root, as `docker run --user` takes it.
+    #[serde(default = "default_user")]
+    pub user: String,
+    /// What an operator needs to know before the first start; shown by `explain`.
+    #[serde(default)]
+    pub doc: String,
+}
+
+fn default_user() -> String {
+    "shusr".into()
+}
+
+/// One argument, or some.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Argument {
+    /// Expression.
+    Plain(String),
+    /// Expression with a condition, or repeated for each item of a list.
+    Conditional(ConditionalArgument),
+}
+
+/// `{ value = "--x={{ item }}", when = "…", each = "item in items" }`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ConditionalArgument {
+    pub value: String,
+    pub when: Option<String>,
+    pub each: Option<String>,
+}
+
+/// One environment variable. In a group, `name` is what follows the instance's prefix.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Variable {
+    pub name: String,
+    /// Name in expressions and templates. Default: `name` in lower case, less the service's own prefix.
+    pub key: Option<String>,
+    /// `bool int float port datasize jvmsize bytes percent duration url host hostport list words enum path string
+    /// identifier version json yaml properties secret`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// One sentence for operators.
+    pub doc: String,
+    /// Type of a list's items.
+    pub of: Option<String>,
+    #[serde(default)]
+    pub values: Vec<String>,
+    /// Other spellings of an enum's values.
+    #[serde(default)]
+    pub synonyms: BTreeMap<String, String>,
+    #[serde(default)]
+    pub schemes: Vec<String>,
+    pub min: Option<Text>,
+    pub max: Option<Text>,
+    /// Regular expression the whole text must match.
+    pub pattern: Option<String>,
+    /// What the pattern means, for people.
+    pub accepted: Option<String>,
+    pub min_length: Option<usize>,
+    /// Port of a `hostport` that names none.
+    pub port: Option<u16>,
+    /// `file`, `directory` or `pem`: what must be at a path.
+    pub exists: Option<String>,
+    /// For sizes: a percentage is taken too and is of this expression's bytes.
+    pub percent_of: Option<String>,
+    /// Expression; empty means none.
+    pub default: Option<Text>,
+    #[serde(default)]
+    pub required: bool,
+    /// Expression: required where it holds.
+    pub required_if: Option<String>,
+    /// Why it is required, and what to do: shown when it is missing.
+    pub hint: Option<String>,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Never shown. Implied by the type `secret`.
+    #[serde(default)]
+    pub secret: bool,
+    /// Whether `NAME_FILE` and `/run/secrets/<name>` are read. Default: for secrets.
+    pub file: Option<bool>,
+    /// Further values refused as too well known, beside the built-in list.
+    #[serde(default)]
+    pub well_known: Vec<String>,
+    /// Whether the child sees it: `true` under its own name, or another name.
+    pub export: Option<Export>,
+    /// Accepted for old environments, without effect: the reason, shown as a warning.
+    pub ignored: Option<String>,
+    /// Whether an empty value is a value. Default: empty means unset.
+    #[serde(default)]
+    pub keep_empty: bool,
+    pub example: Option<String>,
+}
+
+/// `export = true` or `export = "OTHER_NAME"`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Export {
+    Same(bool),
+    As(String),
+}
+
+/// Any number of instances of the same variables: `TRINO_CATALOG_<NAME>_<VARIABLE>`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Group {
+    /// What one instance is called in expressions and messages: `catalog`.
+    pub name: String,
+    /// The list of all instances in expressions: `catalogs`. Each has `name` (lower case) and its variables' keys.
+    pub key: String,
+    pub prefix: String,
+    pub doc: String,
+    #[serde(default, rename = "env")]
+    pub variables: Vec<Variable>,
+    /// Key of each instance's map of further keys: `PREFIX<NAME>__<key>` and `PREFIX<NAME>_EXTRA`.
+    pub passthrough: Option<String>,
+    /// Expression: comma-separated names of instances that exist even when no variable names them.
+    pub always: Option<String>,
+}
+
+/// Keys no contract lists, given by name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Passthrough {
+    /// Name of the map in expressions and in a file's `extend`.
+    pub key: String,
+    /// `PREFIX<key>=value`. A key holding a dot or a dash is taken as it is; otherwise `_` is a dot, `__` a dash and
+    /// `___` an underscore.
+    pub prefix: String,
+    /// A variable of many `key=value` lines.
+    pub extra: String,
+    pub doc: String,
+}
+
+/// A value worked out from the settings, so that templates need no arithmetic.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Derived {
+    pub name: String,
+    /// Type of the result: `string` unless given.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Expression; empty means undefined.
+    pub value: String,
+    /// The result is a secret.
+    #[serde(default)]
+    pub secret: bool,
+}
+
+/// A rule across variables.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Check {
+    /// Condition that must hold.
+    pub require: String,
+    /// Condition: only then.
+    pub when: Option<String>,
+    /// `catalog in catalogs`: checked for each.
+    pub each: Option<String>,
+    /// Variables to name, expressions.
+    pub variables: Vec<String>,
+    /// Expression: what is wrong.
+    pub message: String,
+    /// What to do.
+    pub accepted: Option<String>,
+    /// `error` (default), `warning`, or `insecure` (an error that DL_ALLOW_INSECURE makes a warning).
+    #[serde(default)]
+    pub severity: CheckSeverity,
+}
+
+/// How bad it is when a check fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckSeverity {
+    #[default]
+    Error,
+    Warning,
+    Insecure,
+}
+
+/// A directory the service writes to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Directory {
+    /// Expression; empty means none.
+    pub path: String,
+    #[serde(default = "default_directory_mode")]
+    pub mode: String,
+    pub when: Option<String>,
+    pub each: Option<String>,
+}
+
+fn default_directory_mode() -> String {
+    "0750".into()
+}
+
+/// A file made from a template.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct File {
+    /// File name under `templates/NAME/`.
+    pub template: String,
+    /// Expression.
+    pub path: String,
+    /// `properties smallrye airlift jvm-options yaml json xml postgresql-conf pg-hba pgpass env plain`.
+    pub format: String,
+    #[serde(default = "default_file_mode")]
+    pub mode: String,
+    pub when: Option<String>,
+    pub each: Option<String>,
+    /// Expression's map whose entries are added to the file, and replace the template's own of the same key.
+    pub extend: Option<String>,
+    /// Table of keys beside the contract, and the expression of the version to look up in it.
+    pub keys: Option<Keys>,
+}
+
+fn default_file_mode() -> String {
+    "0600".into()
+}
+
+/// Which keys a version of the service knows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Keys {
+    /// File name beside `service.toml`.
+    pub table: String,
+    /// Expression.
+    pub version: String,
+    /// What a key is that the table does not have at all.
+    #[serde(default)]
+    pub unknown: UnknownKey,
+}
+
+/// What to do about a key that is in no table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownKey {
+    #[default]
+    Error,
+    Warning,
+    Allowed,
+}
+
+/// A dependency: exactly one of the targets.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Wait {
+    pub when: Option<String>,
+    pub each: Option<String>,
+    /// Expression of a duration.
+    pub timeout: Option<String>,
+    /// Expression of `host:port`.
+    pub tcp: Option<String>,
+    /// Expression of a host.
+    pub dns: Option<String>,
+    /// Expression of a path.
+    pub file: Option<String>,
+    pub http: Option<Http>,
+    pub postgres: Option<Postgres>,
+    pub s3: Option<S3>,
+    /// Expression: comma-separated URLs.
+    pub etcd: Option<String>,
+}
+
+/// All fields are expressions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Postgres {
+    pub host: String,
+    pub port: String,
+    pub user: String,
+    pub password: Option<String>,
+    pub database: String,
+    #[serde(default = "default_sslmode")]
+    pub sslmode: String,
+    pub root_certificate: Option<String>,
+}
+
+fn default_sslmode() -> String {
+    "prefer".into()
+}
+
+/// All fields are expressions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct S3 {
+    pub endpoint: String,
+    pub region: String,
+    pub access_key: String,
+    pub secret_key: String,
+    pub bucket: Option<String>,
+    /// Expression of true or false.
+    #[serde(default = "default_path_style")]
+    pub path_style: String,
+    pub root_certificate: Option<String>,
+}
+
+fn default_path_style() -> String {
+    "true".into()
+}
+
+/// A question to the service itself: exactly one of the targets. All must be answered as expected.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Probe {
+    pub when: Option<String>,
+    pub http: Option<Http>,
+    /// Expression of `host:port`.
+    pub tcp: Option<String>,
+}
+
+/// One request. Texts are expressions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Http {
+    #[serde(default = "default_method")]
+    pub method: String,
+    pub url: String,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    pub body: Option<String>,
+    /// Accepted status codes; none accepts 200–299.
+    #[serde(default)]
+    pub status: Vec<u16>,
+    /// JSON pointer → what must be there: a value, or `{ at-least = 1 }` items.
+    #[serde(default)]
+    pub json: BTreeMap<String, serde_json::Value>,
+    /// Do not verify the certificate: only for the service's own loopback address.
+    #[serde(default)]
+    pub insecure_tls: bool,
+    pub root_certificate: Option<String>,
+}
+
+fn default_method() -> String {
+    "GET".into()
+}
+
+/// Native work, by name: exactly one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Task {
+    pub when: Option<String>,
+    /// Expression of a duration.
+    pub timeout: Option<String>,
+    pub s3_buckets: Option<S3Buckets>,
+}
+
+/// Texts are expressions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct S3Buckets {
+    pub server: S3,
+    /// Answers once the server can write.
+    pub quorum: Http,
+    /// `name[:policy][:versioning],…`.
+    pub buckets: String,
+}
+
+/// A rung of the stop ladder: exactly one of `signal` and `http`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Stop {
+    pub when: Option<String>,
+    /// `SIGTERM`.
+    pub signal: Option<String>,
+    pub http: Option<Http>,
+    /// Expression of a duration: how long the service may take before the next rung.
+    pub within: String,
+}
+
+/// What the service's environment is made of.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Child {
+    /// Set for the service: expressions; an empty one is left out.
+    pub set: BTreeMap<String, String>,
+    /// Undeclared variables that are not passed on: names, or prefixes ending in `*`.
+    pub drop: Vec<String>,
+    /// Exceptions from `drop`.
+    pub pass: Vec<String>,
+}
+
+impl Contract {
+    /// Reads and checks the shape of a contract.
+    ///
+    /// # Errors
+    /// The TOML parser's own text, with line and column.
+    pub fn from_toml(text: &str) -> Result<Contract, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// The name a variable has in expressions.
+    pub fn key_of(&self, variable: &Variable) -> String {
+        if let Some(key) = &variable.key {
+            return key.clone();
+        }
+        let own = format!("{}_", self.service.name.to_uppercase().replace('-', "_"));
+        variable.name.strip_prefix(&own).unwrap_or(&variable.name).to_lowercase()
+    }
+}
+
+impl Group {
+    /// The name a variable of this group has in expressions, under the instance.
+    pub fn key_of(variable: &Variable) -> String {
+        variable.key.clone().unwrap_or_else(|| variable.name.to_lowercase())
+    }
+}
+
+impl Variable {
+    /// Never shown anywhere.
+    pub fn is_secret(&self) -> bool {
+        self.secret || self.kind == "secret"
+    }
+
+    /// `NAME_FILE` and `/run/secrets/<name>` are read for it.
+    pub fn takes_file(&self) -> bool {
+        self.file.unwrap_or(self.is_secret())
+    }
+}

@@ -1,0 +1,282 @@
+//! Tera, as this project uses it: expressions in contracts and templates in files share one set of filters.
+//!
+//! No filter reads the environment, the clock or a random source, so the same settings always give the same text.
+//! An undefined variable is an error wherever its text would be used; in a condition it is false.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
+
+use crate::value;
+
+/// Evaluates the expressions of a contract.
+#[derive(Debug)]
+pub struct Expressions {
+    tera: Tera,
+}
+
+impl Default for Expressions {
+    fn default() -> Self {
+        let mut tera = Tera::new();
+        register(&mut tera);
+        Expressions { tera }
+    }
+}
+
+impl Expressions {
+    /// The text of an expression.
+    ///
+    /// # Errors
+    /// Tera's own message, on one line.
+    pub fn text(&self, expression: &str, context: &Context) -> Result<String, String> {
+        if !expression.contains("{{") && !expression.contains("{%") {
+            return Ok(expression.to_owned());
+        }
+        self.tera.render_str(expression, context, false).map_err(|error| one_line(&error))
+    }
+
+    /// Whether a condition holds. Undefined is false.
+    ///
+    /// # Errors
+    /// As `text`.
+    pub fn holds(&self, condition: &str, context: &Context) -> Result<bool, String> {
+        let text = self.text(&condition_template(condition), context)?;
+        Ok(text == "1")
+    }
+
+    /// A named value of the context, such as the list an `each` goes over.
+    pub fn lookup(context: &Context, name: &str) -> Option<Value> {
+        let (root, path) = name.split_once('.').map_or((name, None), |(root, path)| (root, Some(path)));
+        let value = context.get(root)?;
+        path.map_or(Some(value), |path| value.get_from_path(path)).cloned()
+    }
+
+    /// The variables a text needs from its context, for the build's check.
+    ///
+    /// # Errors
+    /// The text does not parse, or names an unknown filter.
+    pub fn variables(expression: &str) -> Result<HashSet<String>, String> {
+        let mut tera = Tera::new();
+        register(&mut tera);
+        tera.add_raw_template("expression", expression).map_err(|error| error.to_string())?;
+        let names = tera.get_template_variables("expression").map_err(|error| error.to_string())?;
+        Ok(names.into_iter().map(str::to_owned).collect())
+    }
+}
+
+/// A condition as a template that prints `1` where it holds.
+pub fn condition_template(condition: &str) -> String {
+    format!("{{% if {condition} %}}1{{% endif %}}")
+}
+
+/// `catalog in catalogs` → (`catalog`, `catalogs`).
+pub fn each_parts(each: &str) -> Option<(&str, &str)> {
+    each.split_once(" in ").map(|(item, list)| (item.trim(), list.trim()))
+}
+
+fn one_line(error: &tera::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Adds the project's filters to a Tera instance and takes away what does not belong in configuration.
+pub fn register(tera: &mut Tera) {
+    tera.register_filter("fraction", |bytes: u64, kwargs: Kwargs, _: &State| -> TeraResult<u64> {
+        let of: f64 = kwargs.must_get("of")?;
+        Ok((bytes as f64 * of) as u64)
+    });
+    tera.register_filter("at_least", |number: i64, kwargs: Kwargs, _: &State| -> TeraResult<i64> {
+        Ok(number.max(kwargs.must_get("of")?))
+    });
+    tera.register_filter("at_most", |number: i64, kwargs: Kwargs, _: &State| -> TeraResult<i64> {
+        Ok(number.min(kwargs.must_get("of")?))
+    });
+    tera.register_filter("whole_mebibytes", |bytes: u64, _: Kwargs, _: &State| bytes / (1 << 20) * (1 << 20));
+    tera.register_filter("datasize", |bytes: u64, _: Kwargs, _: &State| value::show_datasize(bytes));
+    tera.register_filter("jvmsize", |bytes: u64, _: Kwargs, _: &State| value::show_jvmsize(bytes));
+    tera.register_filter("bytes", |bytes: u64, _: Kwargs, _: &State| value::show_bytes(bytes));
+    tera.register_filter("mebibytes", |bytes: u64, _: Kwargs, _: &State| bytes / (1 << 20));
+    tera.register_filter("duration", |millis: u64, _: Kwargs, _: &State| value::show_duration(millis));
+    tera.register_filter("duration_iso", |millis: u64, _: Kwargs, _: &State| show_iso_duration(millis));
+    tera.register_filter("seconds", |millis: u64, _: Kwargs, _: &State| millis.div_ceil(1000));
+    tera.register_filter("since", |version: Value, kwargs: Kwargs, _: &State| -> TeraResult<bool> {
+        let earliest: Value = kwargs.must_get("version")?;
+        Ok(version_key(&plain(&version)) >= version_key(&plain(&earliest)))
+    });
+    tera.register_filter("host_of", |text: &str, _: Kwargs, _: &State| host_of(text));
+    tera.register_filter("port_of", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        let default: Option<Value> = kwargs.get("default")?;
+        Ok(port_of(text).unwrap_or_else(|| default.map(|value| plain(&value)).unwrap_or_default()))
+    });
+    tera.register_filter("path_of", |text: &str, _: Kwargs, _: &State| path_of(text));
+    tera.register_filter("scheme_of", |text: &str, _: Kwargs, _: &State| {
+        text.split_once("://").map(|(scheme, _)| scheme.to_lowercase()).unwrap_or_default()
+    });
+    tera.register_filter("without_suffix", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        let suffix: &str = kwargs.must_get("suffix")?;
+        Ok(text.strip_suffix(suffix).unwrap_or(text).to_owned())
+    });
+    tera.register_filter("url_host", |text: &str, _: Kwargs, _: &State| bracketed(text));
+    tera.register_filter("urlencode", |text: &str, _: Kwargs, _: &State| percent_encode(text));
+    tera.register_filter("json", |value: Value, _: Kwargs, _: &State| -> TeraResult<String> {
+        serde_json::to_string(&value).map_err(|error| tera::Error::message(error.to_string()))
+    });
+    tera.register_filter("node_id", |text: &str, _: Kwargs, _: &State| node_id(text));
+    tera.register_filter("slug", |text: &str, _: Kwargs, _: &State| slug(text));
+    tera.register_filter("basename", |text: &str, _: Kwargs, _: &State| {
+        text.rsplit('/').next().unwrap_or(text).to_owned()
+    });
+    tera.register_filter("matches", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<bool> {
+        let pattern: &str = kwargs.must_get("pattern")?;
+        let regex = regex_lite::Regex::new(pattern).map_err(|error| tera::Error::message(error.to_string()))?;
+        Ok(regex.is_match(text))
+    });
+    tera.register_filter("without", |list: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        let unwanted: Value = kwargs.must_get("item")?;
+        let kept: Vec<Value> =
+            list.as_array().unwrap_or(&[]).iter().filter(|item| **item != unwanted).cloned().collect();
+        Ok(kept.into())
+    });
+    tera.register_function("file_exists", |kwargs: Kwargs, _: &State| -> TeraResult<bool> {
+        let path: &str = kwargs.must_get("path")?;
+        Ok(std::path::Path::new(path).exists())
+    });
+    tera.register_function("contents", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        let path: &str = kwargs.must_get("path")?;
+        std::fs::read_to_string(path).map_err(|error| tera::Error::message(format!("{path}: {error}")))
+    });
+}
+
+/// A scalar without Tera's quotes.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// ISO 8601 seconds: `PT90S`, `PT0.25S`.
+fn show_iso_duration(millis: u64) -> String {
+    if millis % 1000 == 0 { format!("PT{}S", millis / 1000) } else { format!("PT{}S", millis as f64 / 1000.0) }
+}
+
+/// Numbers of a version in order, so that `0.104.3` comes after `0.99.0`.
+pub fn version_key(version: &str) -> Vec<u64> {
+    let numbers = version.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
+    numbers.map(|part| part.parse().unwrap_or(u64::MAX)).collect()
+}
+
+/// The authority of `scheme://user@host:port/path` or `host:port`: host and port apart.
+fn authority(text: &str) -> (&str, Option<&str>) {
+    let rest = text.rsplit_once("://").map_or(text, |(_, rest)| rest);
+    let rest = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    match rest.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+        _ => (rest, None),
+    }
+}
+
+fn host_of(text: &str) -> String {
+    authority(text).0.trim_matches(['[', ']']).to_owned()
+}
+
+fn port_of(text: &str) -> Option<String> {
+    authority(text).1.map(str::to_owned)
+}
+
+fn path_of(text: &str) -> String {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    rest.split_once('/').map_or(String::new(), |(_, path)| format!("/{path}"))
+}
+
+/// An IPv6 address in brackets, as a URL wants it; anything else as it is.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// RFC 3986: everything but the unreserved characters as %XX.
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte as char),
+            other => encoded.push_str(&format!("%{other:02X}")),
+        }
+    }
+    encoded
+}
+
+/// A legal `node.id` of Trino (airlift's NodeConfig: `[A-Za-z0-9][_A-Za-z0-9-]*`), stable for the same text.
+fn node_id(text: &str) -> String {
+    let id: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect();
+    let trimmed = id.trim_start_matches(['-', '_']);
+    if trimmed.is_empty() { "node".to_owned() } else { trimmed.to_owned() }
+}
+
+/// Lower-case letters, digits and underscores: a legal `node.environment`.
+fn slug(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
+}
+
+/// A context of plain values, for the build's and the tests' use.
+pub fn context_of(pairs: &BTreeMap<String, Value>) -> Context {
+    let mut context = Context::new();
+    for (name, value) in pairs {
+        context.insert_value(name.clone(), value.clone());
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(expression: &str, pairs: &[(&str, Value)]) -> Result<String, String> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Expressions::default().text(expression, &context_of(&pairs))
+    }
+
+    #[test]
+    fn sizes_and_durations_are_printed_in_the_unit_asked_for() {
+        let heap = [("heap", Value::from(8u64 << 30))];
+        assert_eq!(text("{{ heap | fraction(of=0.3) | whole_mebibytes | datasize }}", &heap).unwrap(), "2457MB");
+        assert_eq!(text("{{ heap | jvmsize }}", &heap).unwrap(), "8g");
+        assert_eq!(text("{{ grace | duration }}", &[("grace", Value::from(90_000u64))]).unwrap(), "90s");
+        assert_eq!(text("{{ grace | duration_iso }}", &[("grace", Value::from(90_000u64))]).unwrap(), "PT90S");
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert_eq!(
+            text("{% if v | since(version=\"0.104\") %}new{% else %}old{% endif %}", &[("v", "0.99.0".into())])
+                .unwrap(),
+            "old"
+        );
+        assert_eq!(
+            text("{% if v | since(version=477) %}new{% else %}old{% endif %}", &[("v", "480".into())]).unwrap(),
+            "new"
+        );
+    }
+
+    #[test]
+    fn an_undefined_variable_is_false_in_a_condition_and_an_error_in_a_text() {
+        let expressions = Expressions::default();
+        assert_eq!(expressions.holds("nothing", &Context::new()), Ok(false));
+        assert_eq!(expressions.holds("not nothing", &Context::new()), Ok(true));
+        assert_eq!(expressions.holds("nothing and nothing == \"x\"", &Context::new()), Ok(false));
+        assert!(expressions.text("{{ nothing }}", &Context::new()).unwrap_err().contains("nothing"));
+    }
+
+    #[test]
+    fn parts_of_an_address_are_found_with_and_without_a_scheme() {
+        let url = [("u", Value::from("http://[::1]:9000/a/b"))];
+        assert_eq!(text("{{ u | host_of }} {{ u | port_of }} {{ u | path_of }}", &url).unwrap(), "::1 9000 /a/b");
+        let plain = [("u", Value::from("jdbc:postgresql://db/nessie"))];
+        assert_eq!(text("{{ u | host_of }} {{ u | port_of(default=5432) }}", &plain).unwrap(), "db 5432");
+    }
+
+    #[test]
+    fn a_node_id_is_legal_whatever_the_host_is_called() {
+        assert_eq!(node_id("trino-0.trino.svc.cluster.local"), "trino-0-trino-svc-cluster-local");
+        assert_eq!(node_id("_x"), "x");
+        assert_eq!(node_id("···"), "node");
+    }
+}
