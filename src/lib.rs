@@ -4,10 +4,14 @@
 
 #![deny(missing_debug_implementations)]
 
+pub mod container;
 pub mod contract;
+pub mod env;
 pub mod exit;
 pub mod expression;
 pub mod plan;
+pub mod report;
+pub mod settings;
 pub mod value;
 
 pub mod format;

@@ -1,0 +1,291 @@
+//! The raw environment: variables as they came, env files, secret files, Kubernetes service links.
+//!
+//! Reads; never decides what a variable means. Secret bytes leave this module only as values that `settings` marks.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroize;
+
+/// No secret is larger; a larger file was mounted by mistake.
+const SECRET_LIMIT: u64 = 1 << 20;
+
+/// A writer of a named pipe gets this long to write the secret.
+const PIPE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Everything set, by name.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.variables.keys()).finish()
+    }
+}
+
+impl Environment {
+    /// This process's environment. Variables that are not UTF-8 are kept as they are.
+    pub fn of_process() -> Environment {
+        Environment { variables: std::env::vars_os().collect() }
+    }
+
+    /// The variables of files in Docker's `--env-file` format, later files winning. These alone are the environment.
+    ///
+    /// # Errors
+    /// One line naming the file, the line and what is accepted.
+    pub fn from_files(paths: &[PathBuf]) -> Result<Environment, String> {
+        let mut environment = Environment::default();
+        for path in paths {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            environment.read_lines(&text).map_err(|why| format!("{}, {why}", path.display()))?;
+        }
+        Ok(environment)
+    }
+
+    fn read_lines(&mut self, text: &str) -> Result<(), String> {
+        for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (name, value) = match line.split_once('=') {
+                Some((name, value)) => (name, Some(OsString::from(value))),
+                // As Docker has it: a name alone is taken from where the command runs.
+                None => (line.trim_end(), std::env::var_os(line.trim_end())),
+            };
+            if name.is_empty() || name.contains(char::is_whitespace) {
+                return Err(format!("line {}: not a variable; write NAME=value", index + 1));
+            }
+            self.variables.extend(value.map(|value| (OsString::from(name), value)));
+        }
+        Ok(())
+    }
+
+    /// For tests and for callers that have the variables at hand.
+    pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(pairs: impl IntoIterator<Item = (N, V)>) -> Environment {
+        Environment { variables: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
+    }
+
+    /// The value, empty or not.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// Every variable, in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// Every name that is UTF-8, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.keys().filter_map(|name| name.to_str())
+    }
+
+    /// Takes out what Kubernetes adds for every service of the namespace, and says what it took.
+    ///
+    /// `NESSIE_PORT=tcp://10.0.0.1:19120` is not the port somebody meant for Nessie
+    /// (Kubernetes documentation, "Accessing the Service", environment variables).
+    pub fn drop_service_links(&mut self) -> Vec<String> {
+        let links: Vec<String> = self.names().filter(|name| self.is_service_link(name)).map(str::to_owned).collect();
+        for name in &links {
+            self.variables.remove(OsStr::new(name));
+        }
+        links
+    }
+
+    fn is_service_link(&self, name: &str) -> bool {
+        let value = self.get(name).and_then(OsStr::to_str).unwrap_or_default();
+        let link = |value: &str| {
+            let rest = ["tcp://", "udp://", "sctp://"].iter().find_map(|scheme| value.strip_prefix(scheme));
+            rest.is_some_and(|rest| rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()))
+        };
+        let has = |name: String| self.variables.contains_key(OsStr::new(&name));
+        if let Some(service) = name.strip_suffix("_SERVICE_HOST") {
+            return has(format!("{service}_SERVICE_PORT"));
+        }
+        if let Some((service, port)) = name.split_once("_SERVICE_PORT") {
+            let of_service = port.is_empty() || port.starts_with('_');
+            return of_service && has(format!("{service}_SERVICE_HOST"));
+        }
+        let Some((_, tail)) = name.rsplit_once("_PORT") else { return false };
+        if tail.is_empty() && link(value) {
+            return true;
+        }
+        // X_PORT_9000_TCP, X_PORT_9000_TCP_ADDR, …_PORT, …_PROTO; the last `_PORT` may be the ending's own.
+        let stem = name.strip_suffix("_PORT").unwrap_or(name);
+        let mut parts = stem.rsplit_once("_PORT_").map_or("", |(_, rest)| rest).split('_');
+        let number = parts.next().is_some_and(|part| part.parse::<u16>().is_ok());
+        number && parts.next().is_some_and(|protocol| matches!(protocol, "TCP" | "UDP" | "SCTP"))
+    }
+}
+
+/// Where secret files are, and whether they must be.
+#[derive(Debug, Clone)]
+pub struct SecretFiles {
+    /// `/run/secrets`: a file named like the variable in lower case is that variable.
+    pub directory: PathBuf,
+    /// False where the environment is from files and the container's own files are elsewhere: an absent secret file
+    /// is then taken to be there.
+    pub must_exist: bool,
+}
+
+/// What a secret file held.
+pub struct SecretText {
+    pub text: String,
+    /// Others than the owner and the group can read it.
+    pub world_readable: bool,
+}
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretText").field("world_readable", &self.world_readable).finish_non_exhaustive()
+    }
+}
+
+impl SecretFiles {
+    /// The file that stands for `name` by its mere presence, if it is there.
+    pub fn path_for(&self, name: &str) -> Option<PathBuf> {
+        let path = self.directory.join(name.to_lowercase());
+        path.exists().then_some(path)
+    }
+
+    /// Reads one secret: at most 1 MiB of UTF-8 without NUL, less exactly one newline at the end.
+    ///
+    /// # Errors
+    /// What is wrong with the file, said of the file; never its content.
+    pub fn read(&self, path: &Path) -> Result<SecretText, String> {
+        let who = || format!("uid {}", nix::unistd::geteuid());
+        // Without O_NONBLOCK, opening a named pipe nobody writes to would hang for ever.
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
+        let file = opened.map_err(|error| format!("cannot be read by {}: {}", who(), reason(&error)))?;
+        let metadata = file.metadata().map_err(|error| format!("cannot be read by {}: {}", who(), reason(&error)))?;
+        if metadata.is_dir() {
+            return Err("is a directory, not a file".into());
+        }
+        let pipe = metadata.file_type().is_fifo();
+        let mut bytes = read_bounded(file, pipe)?;
+        let text = secret_text(&bytes);
+        bytes.zeroize();
+        Ok(SecretText { text: text?, world_readable: !pipe && metadata.mode() & 0o004 != 0 })
+    }
+}
+
+fn read_bounded(mut file: File, pipe: bool) -> Result<Vec<u8>, String> {
+    let deadline = Instant::now() + PIPE_DEADLINE;
+    let mut bytes = Vec::new();
+    let mut chunk = [0u8; 4096];
+    loop {
+        match file.read(&mut chunk) {
+            // A pipe that has had no writer yet reads as its end.
+            Ok(0) if pipe && bytes.is_empty() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
+            Ok(0) if pipe && bytes.is_empty() => {
+                return Err(format!("is a pipe nobody wrote to within {} s", PIPE_DEADLINE.as_secs()));
+            }
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(format!("cannot be read: {}", reason(&error))),
+        }
+        if bytes.len() as u64 > SECRET_LIMIT {
+            bytes.zeroize();
+            return Err("is larger than 1 MiB".into());
+        }
+    }
+    chunk.zeroize();
+    Ok(bytes)
+}
+
+fn secret_text(bytes: &[u8]) -> Result<String, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())?;
+    if text.contains('\0') {
+        return Err("has a NUL byte in it".into());
+    }
+    let text = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text);
+    if text.is_empty() { Err("is empty".into()) } else { Ok(text.to_owned()) }
+}
+
+/// The system's reason without "(os error 13)".
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(environment: &Environment) -> Vec<&str> {
+        environment.names().collect()
+    }
+
+    #[test]
+    fn service_links_are_dropped_and_what_only_looks_like_one_is_kept() {
+        let mut environment = Environment::from_pairs([
+            ("NESSIE_PORT", "tcp://10.0.0.1:19120"),
+            ("NESSIE_PORT_19120_TCP", "tcp://10.0.0.1:19120"),
+            ("NESSIE_PORT_19120_TCP_ADDR", "10.0.0.1"),
+            ("NESSIE_PORT_19120_TCP_PORT", "19120"),
+            ("NESSIE_PORT_19120_TCP_PROTO", "tcp"),
+            ("NESSIE_SERVICE_HOST", "10.0.0.1"),
+            ("NESSIE_SERVICE_PORT", "19120"),
+            ("NESSIE_SERVICE_PORT_HTTP", "19120"),
+            ("TRINO_PORT", "8080"),
+            ("QUARKUS_HTTP_PORT", "19120"),
+            ("A_SERVICE_HOST", "kept: no port beside it"),
+        ]);
+        let dropped = environment.drop_service_links();
+        assert_eq!(dropped.len(), 8, "{dropped:?}");
+        assert_eq!(names(&environment), ["A_SERVICE_HOST", "QUARKUS_HTTP_PORT", "TRINO_PORT"]);
+    }
+
+    #[test]
+    fn an_env_file_is_read_as_docker_reads_it() {
+        let mut environment = Environment::default();
+        environment.read_lines("# a\n\nA=1 # not a comment\n  B='x'\nC=\nA=2\n").unwrap();
+        assert_eq!(environment.get("A"), Some(OsStr::new("2")));
+        assert_eq!(environment.get("B"), Some(OsStr::new("'x'")));
+        assert_eq!(environment.get("C"), Some(OsStr::new("")));
+        let error = environment.read_lines("ok=1\nexport X=1").unwrap_err();
+        assert_eq!(error, "line 2: not a variable; write NAME=value");
+    }
+
+    #[test]
+    fn exactly_one_newline_is_taken_off_a_secret() {
+        assert_eq!(secret_text(b"a b \n").unwrap(), "a b ");
+        assert_eq!(secret_text(b"a\n\n").unwrap(), "a\n");
+        assert_eq!(secret_text(b"a\r\n").unwrap(), "a");
+        assert_eq!(secret_text(b"\n").unwrap_err(), "is empty");
+        assert_eq!(secret_text(b"").unwrap_err(), "is empty");
+        assert_eq!(secret_text(b"a\0b").unwrap_err(), "has a NUL byte in it");
+        assert_eq!(secret_text(b"\xff").unwrap_err(), "is not UTF-8 text");
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_says_why_and_for_whom() {
+        let folder = std::env::temp_dir().join(format!("dl-entry-env-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let files = SecretFiles { directory: folder.clone(), must_exist: true };
+        let uid = nix::unistd::geteuid();
+        let missing = files.read(&folder.join("missing")).unwrap_err();
+        assert_eq!(missing, format!("cannot be read by uid {uid}: no such file or directory"));
+        assert_eq!(files.read(&folder).unwrap_err(), "is a directory, not a file");
+        std::fs::write(folder.join("large"), vec![b'a'; (SECRET_LIMIT + 1) as usize]).unwrap();
+        assert_eq!(files.read(&folder.join("large")).unwrap_err(), "is larger than 1 MiB");
+        std::fs::write(folder.join("db_password"), "x\n").unwrap();
+        assert_eq!(files.path_for("DB_PASSWORD"), Some(folder.join("db_password")));
+        assert!(files.read(&folder.join("db_password")).unwrap().world_readable);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
