@@ -136,6 +136,8 @@ pub fn register(tera: &mut Tera) {
             list.as_array().unwrap_or(&[]).iter().filter(|item| **item != unwanted).cloned().collect();
         Ok(kept.into())
     });
+    // In a file's template this is the renderer's own, which escapes a key as the file's format wants it.
+    tera.register_filter("key", |text: &str, _: Kwargs, _: &State| text.to_owned());
     tera.register_function("file_exists", |kwargs: Kwargs, _: &State| -> TeraResult<bool> {
         let path: &str = kwargs.must_get("path")?;
         Ok(std::path::Path::new(path).exists())

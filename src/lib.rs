@@ -4,11 +4,13 @@
 
 #![deny(missing_debug_implementations)]
 
+pub mod catalogue;
 pub mod container;
 pub mod contract;
 pub mod env;
 pub mod exit;
 pub mod expression;
+pub mod keys;
 pub mod plan;
 pub mod report;
 pub mod settings;

@@ -1,0 +1,125 @@
+//! Tables of the configuration keys each version of a service knows: `services/NAME/*.tsv`.
+//!
+//! ```text
+//! key<TAB>476<TAB>480<TAB>482<TAB>note
+//! discovery-server.enabled<TAB>+<TAB>x<TAB>x<TAB>drop it
+//! ```
+//! Cells: `+` valid, `~` an old name that still works, `x` stops the service, `-` unknown to that version (which stops
+//! it too), `?` not recorded. The column used is the newest not newer than the version asked about. A key ending in
+//! `*` stands for every key that starts so.
+
+use crate::expression::version_key;
+use crate::settings::edit_distance;
+
+/// One table, in memory.
+#[derive(Debug)]
+pub struct Table<'a> {
+    versions: Vec<&'a str>,
+    rows: Vec<Row<'a>>,
+}
+
+#[derive(Debug)]
+struct Row<'a> {
+    key: &'a str,
+    cells: Vec<&'a str>,
+    note: &'a str,
+}
+
+/// What a version of the service makes of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Valid,
+    /// Works under an old name: the note says what to write.
+    Legacy(String),
+    /// Stops the service; the reason.
+    Stops(String),
+    /// In no version of the table; the nearest key there is.
+    Unlisted(Option<String>),
+}
+
+impl<'a> Table<'a> {
+    /// Reads a table.
+    ///
+    /// # Errors
+    /// The line and what is wrong with it.
+    pub fn parse(text: &'a str) -> Result<Table<'a>, String> {
+        let mut lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#') && !line.is_empty());
+        let (_, header) = lines.next().ok_or("the table is empty")?;
+        let versions: Vec<&str> = header.split('\t').skip(1).filter(|name| *name != "note").collect();
+        if versions.is_empty() {
+            return Err("line 1: no version in the header".into());
+        }
+        let rows = lines.map(|(index, line)| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let cells = fields.get(1..=versions.len()).unwrap_or_default().to_vec();
+            let sound =
+                cells.len() == versions.len() && cells.iter().all(|cell| ["+", "~", "x", "-", "?"].contains(cell));
+            let note = fields.get(versions.len() + 1).copied().unwrap_or_default();
+            sound
+                .then_some(Row { key: fields[0], cells, note })
+                .ok_or_else(|| format!("line {}: not key, cells, note", index + 1))
+        });
+        Ok(Table { rows: rows.collect::<Result<_, _>>()?, versions })
+    }
+
+    /// What `version` of the service makes of `key`.
+    pub fn judge(&self, key: &str, version: &str) -> Verdict {
+        let Some(row) = self.row(key) else { return Verdict::Unlisted(self.nearest(key)) };
+        let note = if row.note.is_empty() { String::new() } else { format!(": {}", row.note) };
+        match row.cells[self.column(version)] {
+            "+" | "?" => Verdict::Valid,
+            "~" => Verdict::Legacy(format!("is an old name in version {version}{note}")),
+            "x" => Verdict::Stops(format!("stops version {version}, where it is defunct{note}")),
+            _ => {
+                let where_valid = self.versions.iter().zip(&row.cells).filter(|(_, cell)| ["+", "~"].contains(cell));
+                let names = where_valid.map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+                let elsewhere = if names.is_empty() { String::new() } else { format!(" (known in {names})") };
+                Verdict::Stops(format!("stops version {version}, which does not know it{elsewhere}{note}"))
+            }
+        }
+    }
+
+    fn row(&self, key: &str) -> Option<&Row<'a>> {
+        let exact = self.rows.iter().find(|row| row.key == key);
+        let prefixes =
+            || self.rows.iter().filter(|row| row.key.strip_suffix('*').is_some_and(|prefix| key.starts_with(prefix)));
+        exact.or_else(|| prefixes().max_by_key(|row| row.key.len()))
+    }
+
+    fn column(&self, version: &str) -> usize {
+        let wanted = version_key(version);
+        let not_newer = self.versions.iter().rposition(|name| version_key(name) <= wanted);
+        not_newer.unwrap_or(0)
+    }
+
+    fn nearest(&self, key: &str) -> Option<String> {
+        let distances = self.rows.iter().map(|row| (edit_distance(key, row.key), row.key));
+        distances.filter(|(distance, _)| *distance <= 3).min().map(|(_, key)| key.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "# comment\nkey\t476\t480\tnote\na.b\t+\t+\t\nold\t+\tx\tuse new\nnew\t-\t+\t\nalias\t+\t~\twrite a.b\nquarkus.*\t+\t+\t\n";
+
+    #[test]
+    fn a_key_is_judged_for_the_newest_column_not_newer_than_the_version() {
+        let table = Table::parse(TABLE).unwrap();
+        assert_eq!(table.judge("a.b", "478"), Verdict::Valid);
+        assert_eq!(table.judge("old", "479"), Verdict::Valid);
+        assert_eq!(table.judge("old", "481"), Verdict::Stops("stops version 481, where it is defunct: use new".into()));
+        let unknown = "stops version 476, which does not know it (known in 480)";
+        assert_eq!(table.judge("new", "476"), Verdict::Stops(unknown.into()));
+        assert_eq!(table.judge("alias", "480"), Verdict::Legacy("is an old name in version 480: write a.b".into()));
+        assert_eq!(table.judge("quarkus.http.port", "480"), Verdict::Valid);
+        assert_eq!(table.judge("a.c", "480"), Verdict::Unlisted(Some("a.b".into())));
+    }
+
+    #[test]
+    fn a_broken_table_is_refused_with_its_line() {
+        assert_eq!(Table::parse("key\t1\na\n").unwrap_err(), "line 2: not key, cells, note");
+        assert_eq!(Table::parse("key\t1\na\tmaybe\n").unwrap_err(), "line 2: not key, cells, note");
+    }
+}
