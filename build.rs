@@ -250,7 +250,7 @@ impl<'a> Checker<'a> {
             texts.into_iter().flatten().for_each(|text| self.expression("wait", text, &items));
             wait.http.iter().for_each(|http| self.request("wait", http, &items));
             wait.s3.iter().for_each(|s3| self.s3("wait", s3, &items));
-            for postgres in &wait.postgres {
+            if let Some(postgres) = &wait.postgres {
                 let texts = [&postgres.host, &postgres.port, &postgres.user, &postgres.database, &postgres.sslmode];
                 let texts = texts.into_iter().chain(&postgres.password).chain(&postgres.root_certificate);
                 texts.for_each(|text| self.expression("wait", text, &items));
@@ -269,7 +269,7 @@ impl<'a> Checker<'a> {
         for task in &contract.tasks {
             task.when.iter().for_each(|when| self.condition("task", when, &[]));
             task.timeout.iter().for_each(|text| self.expression("task", text, &[]));
-            for buckets in &task.s3_buckets {
+            if let Some(buckets) = &task.s3_buckets {
                 self.s3("task", &buckets.server, &[]);
                 self.request("task", &buckets.quorum, &[]);
                 self.expression("task", &buckets.buckets, &[]);

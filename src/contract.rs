@@ -57,6 +57,12 @@ pub struct Service {
     pub prefixes: Vec<String>,
     /// Expression: where the service runs. Default: the run directory.
     pub working_directory: Option<String>,
+    /// First words of the operator's arguments that stand for this service: `docker run IMAGE server /data`.
+    #[serde(default)]
+    pub words: Vec<String>,
+    /// The command itself says where `arguments` go; otherwise they are put at its end.
+    #[serde(default)]
+    pub places_arguments: bool,
     /// User the service runs as when dl-entry is started as root, as `docker run --user` takes it.
     #[serde(default = "default_user")]
     pub user: String,

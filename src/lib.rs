@@ -5,13 +5,19 @@
 #![deny(missing_debug_implementations)]
 
 pub mod catalogue;
+pub mod cli;
+pub mod compose;
 pub mod container;
 pub mod contract;
+pub mod entry;
 pub mod env;
 pub mod exit;
+pub mod explain;
 pub mod expression;
 pub mod keys;
+pub mod own;
 pub mod plan;
+pub mod render;
 pub mod report;
 pub mod settings;
 pub mod value;

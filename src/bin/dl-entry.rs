@@ -1,3 +1,3 @@
-fn main() {
-    println!("hi");
+fn main() -> std::process::ExitCode {
+    dl_entry::entry::main()
 }

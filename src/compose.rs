@@ -1,0 +1,386 @@
+//! Contract + settings → plan: every expression of the contract evaluated, nothing done yet.
+//!
+//! Pure. The files of the plan are `render`'s; this module fills everything else.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tera::Context;
+
+use crate::contract::{
+    Argument, Contract, Http, Postgres, Probe as ProbeSection, S3, Stop, Task as TaskSection, Wait as WaitSection,
+};
+use crate::expression::{Expressions, each_parts};
+use crate::plan::{
+    CommandLine, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets, S3Target, StopAction,
+    StopRung, Target, Task, Wait,
+};
+use crate::settings::Settings;
+use crate::value::{parse_duration, parse_port};
+
+/// What a program finds on PATH where the operator set none: what execvp(3) and Docker use.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A part of the contract that cannot be turned into a plan: the contract's mistake, or a value it did not check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComposeError {
+    /// "the command", "a wait".
+    pub part: &'static str,
+    pub reason: String,
+}
+
+impl std::fmt::Display for ComposeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} cannot be worked out: {}", self.part, self.reason)
+    }
+}
+
+/// The plan of one start, but for its files.
+///
+/// # Errors
+/// The first part that cannot be worked out.
+pub fn compose(contract: &Contract, settings: &Settings, arguments: &[String]) -> Result<Plan, ComposeError> {
+    let composer = Composer { expressions: Expressions::default(), context: settings.context.clone() };
+    Ok(Plan {
+        service: contract.service.name.clone(),
+        directories: composer.directories(contract)?,
+        files: vec![],
+        waits: composer.waits(contract)?,
+        tasks: composer.tasks(contract)?,
+        command: composer.command(contract, settings, arguments)?,
+        ready: composer.probes(&contract.ready)?,
+        stop: composer.ladder(&contract.stop)?,
+    })
+}
+
+/// Every context an `each` and a `when` leave: one per item, or one, or none.
+pub(crate) fn contexts(
+    expressions: &Expressions,
+    context: &Context,
+    when: Option<&String>,
+    each: Option<&String>,
+) -> Result<Vec<Context>, String> {
+    let all = match each.and_then(|each| each_parts(each)) {
+        None => vec![context.clone()],
+        Some((item, list)) => {
+            let items = Expressions::lookup(context, list);
+            let with_item = |value: &tera::Value| {
+                let mut context = context.clone();
+                context.insert_value(item.to_owned(), value.clone());
+                context
+            };
+            items.as_ref().and_then(|items| items.as_array()).unwrap_or(&[]).iter().map(with_item).collect()
+        }
+    };
+    let mut kept = Vec::new();
+    for context in all {
+        if when.map_or(Ok(true), |when| expressions.holds(when, &context))? {
+            kept.push(context);
+        }
+    }
+    Ok(kept)
+}
+
+struct Composer {
+    expressions: Expressions,
+    context: Context,
+}
+
+impl Composer {
+    fn text(&self, part: &'static str, expression: &str, context: &Context) -> Result<String, ComposeError> {
+        self.expressions.text(expression, context).map_err(|reason| ComposeError { part, reason })
+    }
+
+    fn optional(
+        &self,
+        part: &'static str,
+        expression: Option<&String>,
+        context: &Context,
+    ) -> Result<Option<String>, ComposeError> {
+        let text = expression.map(|expression| self.text(part, expression, context)).transpose()?;
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
+    fn contexts(
+        &self,
+        part: &'static str,
+        when: Option<&String>,
+        each: Option<&String>,
+    ) -> Result<Vec<Context>, ComposeError> {
+        contexts(&self.expressions, &self.context, when, each).map_err(|reason| ComposeError { part, reason })
+    }
+
+    fn duration(&self, part: &'static str, expression: &str, context: &Context) -> Result<Duration, ComposeError> {
+        let text = self.text(part, expression, context)?;
+        let millis = parse_duration(text.trim())
+            .map_err(|why| ComposeError { part, reason: format!("{text:?} {}", why.what) })?;
+        Ok(Duration::from_millis(millis))
+    }
+
+    fn flag(&self, part: &'static str, expression: &str, context: &Context) -> Result<bool, ComposeError> {
+        match self.text(part, expression, context)?.as_str() {
+            "true" => Ok(true),
+            "false" | "" => Ok(false),
+            other => Err(ComposeError { part, reason: format!("{other:?} is neither true nor false") }),
+        }
+    }
+
+    // --- directories and command ----------------------------------------------------------------------------------
+
+    fn directories(&self, contract: &Contract) -> Result<Vec<Directory>, ComposeError> {
+        const PART: &str = "a directory";
+        let mut directories = Vec::new();
+        for section in &contract.directories {
+            let mode = u32::from_str_radix(&section.mode, 8)
+                .map_err(|_| ComposeError { part: PART, reason: format!("mode {:?} is not octal", section.mode) })?;
+            for context in self.contexts(PART, section.when.as_ref(), section.each.as_ref())? {
+                let path = self.text(PART, &section.path, &context)?;
+                if !path.is_empty() {
+                    directories.push(Directory { path: PathBuf::from(path), mode });
+                }
+            }
+        }
+        Ok(directories)
+    }
+
+    fn command(
+        &self,
+        contract: &Contract,
+        settings: &Settings,
+        arguments: &[String],
+    ) -> Result<CommandLine, ComposeError> {
+        const PART: &str = "the command";
+        let mut argv: Vec<OsString> = Vec::new();
+        for argument in &contract.service.command {
+            match argument {
+                Argument::Plain(text) => argv.push(self.text(PART, text, &self.context)?.into()),
+                Argument::Conditional(argument) => {
+                    for context in self.contexts(PART, argument.when.as_ref(), argument.each.as_ref())? {
+                        argv.push(self.text(PART, &argument.value, &context)?.into());
+                    }
+                }
+            }
+        }
+        argv.retain(|argument| !argument.is_empty());
+        if !contract.service.places_arguments {
+            argv.extend(arguments.iter().map(OsString::from));
+        }
+        if argv.is_empty() {
+            return Err(ComposeError { part: PART, reason: "it is empty".into() });
+        }
+        let folder = self.optional(PART, contract.service.working_directory.as_ref(), &self.context)?;
+        let environment = self.environment(contract, settings)?;
+        Ok(CommandLine { argv, environment, working_directory: folder.map(PathBuf::from) })
+    }
+
+    fn environment(&self, contract: &Contract, settings: &Settings) -> Result<Vec<(OsString, OsString)>, ComposeError> {
+        let mut environment: BTreeMap<OsString, OsString> = settings.inherited.iter().cloned().collect();
+        environment.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
+        for (name, expression) in &contract.child.set {
+            let value = self.text("the service's environment", expression, &self.context)?;
+            match value.is_empty() {
+                true => environment.remove(&OsString::from(name)),
+                false => environment.insert(name.into(), value.into()),
+            };
+        }
+        Ok(environment.into_iter().collect())
+    }
+
+    // --- dependencies ---------------------------------------------------------------------------------------------
+
+    fn waits(&self, contract: &Contract) -> Result<Vec<Wait>, ComposeError> {
+        let mut waits: Vec<Wait> = Vec::new();
+        for section in &contract.waits {
+            for context in self.contexts("a wait", section.when.as_ref(), section.each.as_ref())? {
+                let wait = self.wait(section, &context)?;
+                if !waits.iter().any(|earlier| earlier.name == wait.name) {
+                    waits.push(wait);
+                }
+            }
+        }
+        Ok(waits)
+    }
+
+    fn wait(&self, section: &WaitSection, context: &Context) -> Result<Wait, ComposeError> {
+        const PART: &str = "a wait";
+        let (name, target) = if let Some(text) = self.optional(PART, section.tcp.as_ref(), context)? {
+            let (host, port) = host_and_port(PART, &text)?;
+            (format!("tcp://{text}"), Target::Tcp { host, port })
+        } else if let Some(host) = self.optional(PART, section.dns.as_ref(), context)? {
+            (format!("dns://{host}"), Target::Dns { host })
+        } else if let Some(path) = self.optional(PART, section.file.as_ref(), context)? {
+            (path.clone(), Target::File { path: path.into() })
+        } else if let Some(text) = self.optional(PART, section.etcd.as_ref(), context)? {
+            let endpoints: Vec<String> = text.split(',').map(|endpoint| endpoint.trim().to_owned()).collect();
+            (endpoints.join(","), Target::Etcd { endpoints })
+        } else if let Some(http) = &section.http {
+            let probe = self.request(PART, http, context)?;
+            (without_credentials(&probe.url), Target::Http(probe))
+        } else if let Some(postgres) = &section.postgres {
+            let target = self.postgres(postgres, context)?;
+            (format!("postgres://{}:{}/{}", target.host, target.port, target.database), Target::Postgres(target))
+        } else if let Some(s3) = &section.s3 {
+            let target = self.s3(PART, s3, context)?;
+            (s3_name(&target), Target::S3(target))
+        } else {
+            return Err(ComposeError { part: PART, reason: "it names nothing to wait for".into() });
+        };
+        let timeout = section.timeout.as_ref().map(|text| self.duration(PART, text, context)).transpose()?;
+        Ok(Wait { name, target, timeout })
+    }
+
+    fn postgres(&self, section: &Postgres, context: &Context) -> Result<PostgresTarget, ComposeError> {
+        const PART: &str = "a wait for PostgreSQL";
+        let port = self.text(PART, &section.port, context)?;
+        Ok(PostgresTarget {
+            host: self.text(PART, &section.host, context)?,
+            port: parse_port(&port)
+                .ok_or_else(|| ComposeError { part: PART, reason: format!("{port:?} is not a port") })?,
+            user: self.text(PART, &section.user, context)?,
+            password: self.optional(PART, section.password.as_ref(), context)?,
+            database: self.text(PART, &section.database, context)?,
+            sslmode: self.text(PART, &section.sslmode, context)?,
+            root_certificate: self.optional(PART, section.root_certificate.as_ref(), context)?.map(PathBuf::from),
+        })
+    }
+
+    fn s3(&self, part: &'static str, section: &S3, context: &Context) -> Result<S3Target, ComposeError> {
+        Ok(S3Target {
+            endpoint: self.text(part, &section.endpoint, context)?.trim_end_matches('/').to_owned(),
+            region: self.text(part, &section.region, context)?,
+            access_key: self.text(part, &section.access_key, context)?,
+            secret_key: self.text(part, &section.secret_key, context)?,
+            bucket: self.optional(part, section.bucket.as_ref(), context)?,
+            path_style: self.flag(part, &section.path_style, context)?,
+            root_certificate: self.optional(part, section.root_certificate.as_ref(), context)?.map(PathBuf::from),
+        })
+    }
+
+    fn request(&self, part: &'static str, section: &Http, context: &Context) -> Result<HttpProbe, ComposeError> {
+        let mut headers = Vec::new();
+        for (name, expression) in &section.headers {
+            headers.push((name.clone(), self.text(part, expression, context)?));
+        }
+        headers.retain(|(_, value)| !value.is_empty());
+        Ok(HttpProbe {
+            method: section.method.clone(),
+            url: self.text(part, &section.url, context)?,
+            headers,
+            body: self.optional(part, section.body.as_ref(), context)?,
+            statuses: section.status.clone(),
+            json: section.json.iter().map(|(pointer, value)| (pointer.clone(), expectation(value))).collect(),
+            insecure_tls: section.insecure_tls,
+            root_certificate: self.optional(part, section.root_certificate.as_ref(), context)?.map(PathBuf::from),
+        })
+    }
+
+    // --- probes, tasks, stopping ----------------------------------------------------------------------------------
+
+    fn probes(&self, sections: &[ProbeSection]) -> Result<Vec<Probe>, ComposeError> {
+        const PART: &str = "a readiness probe";
+        let mut probes = Vec::new();
+        for section in sections {
+            for context in self.contexts(PART, section.when.as_ref(), None)? {
+                probes.push(match (&section.http, &section.tcp) {
+                    (Some(http), None) => Probe::Http(self.request(PART, http, &context)?),
+                    (None, Some(tcp)) => {
+                        let (host, port) = host_and_port(PART, &self.text(PART, tcp, &context)?)?;
+                        Probe::Tcp { host, port }
+                    }
+                    _ => {
+                        return Err(ComposeError { part: PART, reason: "it needs exactly one of http and tcp".into() });
+                    }
+                });
+            }
+        }
+        Ok(probes)
+    }
+
+    fn tasks(&self, contract: &Contract) -> Result<Vec<Task>, ComposeError> {
+        let mut tasks = Vec::new();
+        for section in &contract.tasks {
+            for context in self.contexts("a task", section.when.as_ref(), None)? {
+                tasks.push(self.task(section, &context)?);
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn task(&self, section: &TaskSection, context: &Context) -> Result<Task, ComposeError> {
+        const PART: &str = "a task";
+        let timeout = section.timeout.as_ref().map(|text| self.duration(PART, text, context)).transpose()?;
+        let Some(buckets) = &section.s3_buckets else {
+            return Err(ComposeError { part: PART, reason: "it names no task".into() });
+        };
+        let names = self.text(PART, &buckets.buckets, context)?;
+        Ok(Task::S3Buckets(S3Buckets {
+            server: self.s3(PART, &buckets.server, context)?,
+            quorum: self.request(PART, &buckets.quorum, context)?,
+            buckets: crate::tasks::s3_buckets::parse_buckets(&names)
+                .map_err(|reason| ComposeError { part: PART, reason })?,
+            timeout: timeout.unwrap_or(Duration::from_secs(300)),
+        }))
+    }
+
+    fn ladder(&self, sections: &[Stop]) -> Result<Vec<StopRung>, ComposeError> {
+        const PART: &str = "the stop ladder";
+        let mut rungs = Vec::new();
+        for section in sections {
+            for context in self.contexts(PART, section.when.as_ref(), None)? {
+                let action = match (&section.signal, &section.http) {
+                    (Some(signal), None) => StopAction::Signal(signal_number(signal)?),
+                    (None, Some(http)) => StopAction::Http(self.request(PART, http, &context)?),
+                    _ => {
+                        return Err(ComposeError {
+                            part: PART,
+                            reason: "a rung needs exactly one of signal and http".into(),
+                        });
+                    }
+                };
+                rungs.push(StopRung { action, within: self.duration(PART, &section.within, &context)? });
+            }
+        }
+        Ok(rungs)
+    }
+}
+
+fn signal_number(name: &str) -> Result<i32, ComposeError> {
+    let unknown = || ComposeError { part: "the stop ladder", reason: format!("{name:?} is not a signal") };
+    Signal::from_str(name).map(|signal| signal as i32).map_err(|_| unknown())
+}
+
+fn host_and_port(part: &'static str, text: &str) -> Result<(String, u16), ComposeError> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, parse_port(port)?)));
+    let (host, port) = parts.ok_or_else(|| ComposeError { part, reason: format!("{text:?} is not host:port") })?;
+    Ok((host.trim_matches(['[', ']']).to_owned(), port))
+}
+
+/// `{ at-least = 1 }`, or the value itself.
+fn expectation(value: &serde_json::Value) -> JsonExpectation {
+    match value.get("at-least").and_then(serde_json::Value::as_u64) {
+        Some(least) => JsonExpectation::AtLeast(least),
+        None => JsonExpectation::Equals(value.clone()),
+    }
+}
+
+fn without_credentials(url: &str) -> String {
+    let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
+    if parsed.username().is_empty() && parsed.password().is_none() {
+        return url.to_owned();
+    }
+    // A URL that has a host takes both.
+    let _ = parsed.set_username("");
+    let _ = parsed.set_password(None);
+    parsed.to_string()
+}
+
+fn s3_name(target: &S3Target) -> String {
+    match &target.bucket {
+        Some(bucket) => format!("s3 bucket {bucket} at {}", target.endpoint),
+        None => format!("s3 at {}", target.endpoint),
+    }
+}

@@ -1,0 +1,120 @@
+//! A contract in words: every variable's type, default and meaning, its present value and where that came from.
+
+use std::fmt::Write;
+
+use crate::contract::{Contract, Group, Variable};
+use crate::settings::{Setting, Settings};
+use crate::value::ValueType;
+
+/// All variables, or the one called `wanted`; `None` where there is none of that name.
+pub fn explain(contract: &Contract, settings: &Settings, wanted: Option<&str>) -> Option<String> {
+    let mut text = String::new();
+    if wanted.is_none() {
+        let _ = writeln!(text, "{}: {}", contract.service.name, contract.service.summary);
+        paragraph(&mut text, &contract.service.doc, "");
+        text.push('\n');
+    }
+    for variable in &contract.variables {
+        if wanted.is_none_or(|wanted| is_called(variable, wanted)) {
+            let present = settings.settings.iter().find(|setting| setting.name == variable.name);
+            describe(&mut text, contract, &variable.name, variable, present);
+        }
+    }
+    for group in &contract.groups {
+        describe_group(&mut text, contract, group, settings, wanted);
+    }
+    for passthrough in &contract.passthrough {
+        let name = format!("{}<key>", passthrough.prefix);
+        if wanted.is_none_or(|wanted| wanted.starts_with(&passthrough.prefix) || wanted == passthrough.extra) {
+            let _ = writeln!(text, "{name}, {}", passthrough.extra);
+            paragraph(&mut text, &passthrough.doc, "    ");
+            let rule =
+                "A key holding a dot or a dash is taken as it is; otherwise _ is a dot, __ a dash, ___ an underscore.";
+            paragraph(&mut text, rule, "    ");
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn is_called(variable: &Variable, wanted: &str) -> bool {
+    let file = wanted.strip_suffix("_FILE").filter(|_| variable.takes_file()).unwrap_or(wanted);
+    [wanted, file].iter().any(|name| variable.name == *name || variable.aliases.iter().any(|alias| alias == name))
+}
+
+fn describe_group(text: &mut String, contract: &Contract, group: &Group, settings: &Settings, wanted: Option<&str>) {
+    if wanted.is_none() {
+        let _ = writeln!(text, "{}<NAME>_…", group.prefix);
+        paragraph(text, &group.doc, "    ");
+        text.push('\n');
+    }
+    for variable in &group.variables {
+        let ending = format!("_{}", variable.name);
+        let matches = |wanted: &str| wanted.starts_with(&group.prefix) && wanted.ends_with(&ending);
+        if wanted.is_none_or(matches) {
+            let of_group =
+                |setting: &&Setting| setting.name.starts_with(&group.prefix) && setting.name.ends_with(&ending);
+            let exact = |setting: &&Setting| wanted.is_none_or(|wanted| setting.name == wanted);
+            let present = settings.settings.iter().filter(of_group).find(exact);
+            describe(text, contract, &format!("{}<NAME>{ending}", group.prefix), variable, present);
+        }
+    }
+}
+
+fn describe(text: &mut String, contract: &Contract, name: &str, variable: &Variable, present: Option<&Setting>) {
+    let _ = writeln!(text, "{name}");
+    paragraph(text, &variable.doc, "    ");
+    if let Some(reason) = &variable.ignored {
+        let _ = writeln!(text, "    no effect:  {reason}\n");
+        return;
+    }
+    let accepted = ValueType::of(variable).map(|kind| kind.accepted()).unwrap_or_default();
+    let percent = if variable.percent_of.is_some() { ", or a percentage" } else { "" };
+    let _ = writeln!(text, "    accepted:   {accepted}{percent}");
+    let default = variable.default.as_ref().map_or("none", |default| default.0.as_str());
+    let required = match (variable.required, &variable.required_if) {
+        (true, _) => "required".to_owned(),
+        (false, Some(condition)) => format!("{default}; required if {condition}"),
+        (false, None) => default.to_owned(),
+    };
+    let _ = writeln!(text, "    default:    {required}");
+    if variable.takes_file() {
+        let _ = writeln!(text, "    also:       {name}_FILE, or the file /run/secrets/{}", name.to_lowercase());
+    }
+    if !variable.aliases.is_empty() {
+        let _ = writeln!(text, "    old names:  {}", variable.aliases.join(", "));
+    }
+    let _ = writeln!(text, "    ends up in: {}", destinations(contract, variable));
+    if let Some(setting) = present {
+        let shown = if setting.shown.is_empty() { "not set" } else { &setting.shown };
+        let _ = writeln!(text, "    now:        {shown} (from: {})", setting.source);
+    }
+    text.push('\n');
+}
+
+/// The templates and parts of the contract that name a variable's key.
+fn destinations(contract: &Contract, variable: &Variable) -> String {
+    let key = contract.key_of(variable);
+    let mut places: Vec<String> = Vec::new();
+    if variable.export.is_some() {
+        places.push("the service's environment".into());
+    }
+    if contract.service.command.iter().any(|argument| format!("{argument:?}").contains(&key)) {
+        places.push("the command line".into());
+    }
+    let files = contract.files.iter().filter(|file| mentions(&contract.service.name, &file.template, &key));
+    places.extend(files.map(|file| file.path.replace("{{ etc }}/", "")));
+    places.dedup();
+    if places.is_empty() { "defaults, rules and start-up of other settings".into() } else { places.join(", ") }
+}
+
+fn mentions(service: &str, template: &str, key: &str) -> bool {
+    let package = crate::catalogue::find(service, std::path::Path::new(crate::catalogue::FOLDER));
+    let text = package.ok().and_then(|package| package.files.get(template).cloned()).unwrap_or_default();
+    crate::expression::Expressions::variables(&text).is_ok_and(|names| names.contains(key))
+}
+
+fn paragraph(text: &mut String, words: &str, indent: &str) {
+    for line in words.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let _ = writeln!(text, "{indent}{line}");
+    }
+}

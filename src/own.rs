@@ -1,0 +1,195 @@
+//! dl-entry's own settings: the `DL_*` variables.
+//!
+//! envy reads them, but only as optional texts: left to deserialize numbers it would stop at the first mistake and
+//! print the value. Each text is then read as its type, and all mistakes are reported together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::env::Environment;
+use crate::report::Problem;
+use crate::value::{Exists, Value, ValueType};
+
+/// What operators set of dl-entry itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Own {
+    /// `DL_SERVICE`: the service to run, where the image does not say.
+    pub service: Option<String>,
+    /// `DL_RUN_DIR`: where rendered files go.
+    pub run_dir: Option<PathBuf>,
+    /// `DL_LOG_FORMAT`: `text` or `json`.
+    pub log_format: String,
+    /// `DL_LOG_LEVEL`: `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: String,
+    /// `DL_HEALTH_ADDR`: address of the health endpoints, or `off`.
+    pub health_addr: String,
+    /// `DL_WAIT_TIMEOUT`: how long all dependencies may take together.
+    pub wait_timeout: Duration,
+    /// `DL_STOP_TIMEOUT`: how long stopping may take altogether, before SIGKILL.
+    pub stop_timeout: Option<Duration>,
+    /// `DL_EXEC`: be replaced by the service instead of supervising it.
+    pub exec: bool,
+    /// `DL_STRICT`: unknown variables of the service are errors.
+    pub strict: bool,
+    /// `DL_ALLOW_INSECURE`: well-known secrets and insecure settings are warnings.
+    pub allow_insecure: bool,
+    /// `DL_SECRETS_DIR`: where secret files named like variables are.
+    pub secrets_dir: PathBuf,
+}
+
+/// Where the health endpoints listen unless told otherwise.
+pub const HEALTH_ADDR: &str = "0.0.0.0:9190";
+
+/// The texts as they come; the field names are the variables' without the prefix.
+#[derive(Debug, Default, Deserialize)]
+struct Texts {
+    service: Option<String>,
+    run_dir: Option<String>,
+    log_format: Option<String>,
+    log_level: Option<String>,
+    health_addr: Option<String>,
+    wait_timeout: Option<String>,
+    stop_timeout: Option<String>,
+    exec: Option<String>,
+    strict: Option<String>,
+    allow_insecure: Option<String>,
+    secrets_dir: Option<String>,
+}
+
+const NAMES: [&str; 11] = [
+    "DL_SERVICE",
+    "DL_RUN_DIR",
+    "DL_LOG_FORMAT",
+    "DL_LOG_LEVEL",
+    "DL_HEALTH_ADDR",
+    "DL_WAIT_TIMEOUT",
+    "DL_STOP_TIMEOUT",
+    "DL_EXEC",
+    "DL_STRICT",
+    "DL_ALLOW_INSECURE",
+    "DL_SECRETS_DIR",
+];
+
+impl Own {
+    /// Reads them all; what is wrong keeps its default and is reported.
+    pub fn load(environment: &Environment) -> (Own, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let texts = texts(environment, &mut problems);
+        let mut reader = Reader { problems };
+        let duration = ValueType::Duration { min: None, max: None };
+        let path = ValueType::Path { exists: Exists::Unchecked };
+        let own = Own {
+            service: texts.service,
+            run_dir: reader.text("DL_RUN_DIR", &path, texts.run_dir).map(PathBuf::from),
+            log_format: reader.choice("DL_LOG_FORMAT", &["text", "json"], texts.log_format, "text"),
+            log_level: reader.choice(
+                "DL_LOG_LEVEL",
+                &["error", "warn", "info", "debug", "trace"],
+                texts.log_level,
+                "info",
+            ),
+            health_addr: texts.health_addr.unwrap_or_else(|| HEALTH_ADDR.to_owned()),
+            wait_timeout: reader
+                .duration("DL_WAIT_TIMEOUT", &duration, texts.wait_timeout)
+                .unwrap_or(Duration::from_secs(300)),
+            stop_timeout: reader.duration("DL_STOP_TIMEOUT", &duration, texts.stop_timeout),
+            exec: reader.flag("DL_EXEC", texts.exec),
+            strict: reader.flag("DL_STRICT", texts.strict),
+            allow_insecure: reader.flag("DL_ALLOW_INSECURE", texts.allow_insecure),
+            secrets_dir: reader
+                .text("DL_SECRETS_DIR", &path, texts.secrets_dir)
+                .unwrap_or_else(|| "/run/secrets".into())
+                .into(),
+        };
+        (own, reader.problems)
+    }
+}
+
+fn texts(environment: &Environment, problems: &mut Vec<Problem>) -> Texts {
+    let mut pairs = Vec::new();
+    for (name, value) in environment.iter() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("DL_")) else { continue };
+        if !NAMES.contains(&name) {
+            let nearest = NAMES.iter().find(|known| crate::settings::edit_distance(name, known) <= 2);
+            let hint = nearest.map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"));
+            problems
+                .push(Problem::warning(name, format!("is not a setting of dl-entry{hint}")).from_source("environment"));
+            continue;
+        }
+        match value.to_str() {
+            Some("") => {}
+            Some(text) => pairs.push((name.to_owned(), text.to_owned())),
+            None => problems.push(Problem::error(name, "is not UTF-8 text").from_source("environment")),
+        }
+    }
+    // Optional texts cannot fail to be read.
+    envy::prefixed("DL_").from_iter(pairs).unwrap_or_default()
+}
+
+struct Reader {
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn value(&mut self, name: &str, kind: &ValueType, text: Option<String>) -> Option<Value> {
+        let read = kind.parse(&text?);
+        let report = |why: crate::value::Rejection| {
+            self.problems.push(Problem::error(name, why.what).accepted(why.accepted).from_source("environment"));
+        };
+        read.map_err(report).ok()
+    }
+
+    fn text(&mut self, name: &str, kind: &ValueType, text: Option<String>) -> Option<String> {
+        self.value(name, kind, text).map(|value| value.to_string())
+    }
+
+    fn choice(&mut self, name: &str, values: &[&str], text: Option<String>, default: &str) -> String {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        let kind = ValueType::Enum { values, synonyms: Default::default() };
+        self.text(name, &kind, text).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn duration(&mut self, name: &str, kind: &ValueType, text: Option<String>) -> Option<Duration> {
+        match self.value(name, kind, text) {
+            Some(Value::Duration(millis)) => Some(Duration::from_millis(millis)),
+            _ => None,
+        }
+    }
+
+    fn flag(&mut self, name: &str, text: Option<String>) -> bool {
+        matches!(self.value(name, &ValueType::Bool, text), Some(Value::Bool(true)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_reported_and_no_value_is_printed() {
+        let environment = Environment::from_pairs([
+            ("DL_LOG_FORMAT", "xml"),
+            ("DL_WAIT_TIMEOUT", "60"),
+            ("DL_EXEC", "maybe"),
+            ("DL_HELTH_ADDR", "off"),
+            ("DL_STRICT", "yes"),
+            ("DL_SERVICE", ""),
+        ]);
+        let (own, problems) = Own::load(&environment);
+        let lines: Vec<String> =
+            problems.iter().map(|problem| format!("{} {}", problem.variable, problem.message)).collect();
+        assert_eq!(
+            lines,
+            [
+                "DL_HELTH_ADDR is not a setting of dl-entry: did you mean DL_HEALTH_ADDR?",
+                "DL_LOG_FORMAT is not a known choice",
+                "DL_WAIT_TIMEOUT is a duration without its unit",
+                "DL_EXEC is neither true nor false",
+            ]
+        );
+        assert!(own.strict && own.service.is_none() && own.log_format == "text");
+        assert_eq!(own.wait_timeout, Duration::from_secs(300));
+    }
+}
