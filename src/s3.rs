@@ -34,7 +34,7 @@ const WRONG_CREDENTIALS: [(&str, &str); 2] = [
 ];
 
 /// Codes below 500 after which another try may succeed.
-const PASSING: [&str; 3] = ["OperationAborted", "RequestTimeout", "RequestTimeTooSkewed"];
+const PASSING: [&str; 4] = ["OperationAborted", "RequestTimeout", "RequestTimeTooSkewed", "NoSuchBucket"];
 
 /// An S3 call that did not succeed.
 #[derive(Debug)]
@@ -60,6 +60,11 @@ impl S3Error {
             Self::Endpoint(_) => false,
             Self::Refused { status, code, .. } => *status >= 500 || *status == 429 || PASSING.contains(&code.as_str()),
         }
+    }
+
+    /// Whether the server understood the call and said no.
+    pub fn is_refusal(&self) -> bool {
+        self.status().is_some()
     }
 
     fn is(&self, wanted: &str) -> bool {
@@ -143,9 +148,8 @@ fn creation_body(region: &str) -> String {
 
 /// PutBucketVersioning: from now on every version of an object is kept.
 pub async fn enable_versioning(server: &S3Target, bucket: &str, timeout: Duration) -> Result<(), S3Error> {
-    let body = format!(
-        "<VersioningConfiguration xmlns=\"{NAMESPACE}\"><Status>Enabled</Status></VersioningConfiguration>"
-    );
+    let body =
+        format!("<VersioningConfiguration xmlns=\"{NAMESPACE}\"><Status>Enabled</Status></VersioningConfiguration>");
     let asked = call(server, "PutBucketVersioning", "PUT", Some(bucket), "versioning=", body.into_bytes(), timeout);
     asked.await.map(drop)
 }
@@ -220,13 +224,7 @@ fn refusal(call: &'static str, answer: &Answer) -> S3Error {
 }
 
 /// The headers that make a request AWS's: date, hash of the body, signature. `Host` is signed too, and sent by `http`.
-fn signed_headers(
-    server: &S3Target,
-    method: &str,
-    url: &Url,
-    body: &[u8],
-    now: SystemTime,
-) -> Vec<(String, String)> {
+fn signed_headers(server: &S3Target, method: &str, url: &Url, body: &[u8], now: SystemTime) -> Vec<(String, String)> {
     let moment = timestamp(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
     let body_hash = hex(&Sha256::digest(body));
     let mut headers = vec![
@@ -347,8 +345,7 @@ mod tests {
         const HOST: &str = "https://examplebucket.s3.amazonaws.com";
         let get_object = signature_of("GET", &format!("{HOST}/test.txt"), &[("range", "bytes=0-9")], "");
         assert_eq!(get_object, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
-        let put_headers =
-            [("date", "Fri, 24 May 2013 00:00:00 GMT"), ("x-amz-storage-class", "REDUCED_REDUNDANCY")];
+        let put_headers = [("date", "Fri, 24 May 2013 00:00:00 GMT"), ("x-amz-storage-class", "REDUCED_REDUNDANCY")];
         let put_object = signature_of("PUT", &format!("{HOST}/test$file.text"), &put_headers, "Welcome to Amazon S3.");
         assert_eq!(put_object, "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
         let lifecycle = signature_of("GET", &format!("{HOST}/?lifecycle"), &[], "");
@@ -389,7 +386,12 @@ mod tests {
     #[tokio::test]
     async fn wrong_credentials_busy_servers_and_refusals_are_told_apart() {
         let answers = [
-            (403, "SignatureDoesNotMatch", "long text", "ListBuckets answered 403 SignatureDoesNotMatch: the secret key is wrong"),
+            (
+                403,
+                "SignatureDoesNotMatch",
+                "long text",
+                "ListBuckets answered 403 SignatureDoesNotMatch: the secret key is wrong",
+            ),
             (503, "SlowDown", "Please reduce", "ListBuckets answered 503 SlowDown: Please reduce"),
             (403, "AccessDenied", "Access Denied.", "ListBuckets answered 403 AccessDenied: Access Denied."),
         ];

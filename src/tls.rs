@@ -82,10 +82,7 @@ fn build(verification: Verification, root: Option<&Path>) -> Result<ClientConfig
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-fn issuer_verifier(
-    root: Option<&Path>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+fn issuer_verifier(root: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = root {
@@ -112,6 +109,7 @@ pub fn reason(error: &rustls::Error) -> String {
     use rustls::Error::{InvalidCertificate, InvalidMessage as Garbled};
     match error {
         InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
+            let presented: Vec<_> = presented.iter().map(|name| bare_name(name)).collect();
             format!("the certificate is for {} and not for {}", presented.join(", "), expected.to_str())
         }
         InvalidCertificate(CertificateError::UnknownIssuer) => "the certificate's issuer is not trusted".to_owned(),
@@ -124,6 +122,12 @@ pub fn reason(error: &rustls::Error) -> String {
         Garbled(InvalidMessage::InvalidContentType) => "the server does not speak TLS on this port".to_owned(),
         other => format!("TLS failed: {other}"),
     }
+}
+
+/// rustls lists a certificate's names as `DnsName("localhost")`.
+fn bare_name(name: &str) -> &str {
+    let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
+    inner.trim_end_matches(')').trim_matches('"')
 }
 
 /// Verifies the chain and lets the name be anything. webpki looks at the name last, so a name that does not match
