@@ -26,10 +26,16 @@ pub mod format;
 
 pub mod health;
 pub mod http;
+pub mod network;
 pub mod privilege;
 pub mod process;
+pub mod s3;
 pub mod supervise;
 pub mod system;
 pub mod tasks;
+pub mod tls;
 pub mod wait;
 pub mod write;
+
+#[cfg(test)]
+mod testing;

@@ -60,6 +60,8 @@ pub struct Wait {
 pub enum Target {
     /// A connection is accepted.
     Tcp { host: String, port: u16 },
+    /// A connection to this socket is accepted.
+    Unix { path: PathBuf },
     /// The name resolves to at least one address.
     Dns { host: String },
     /// The path exists.
@@ -152,7 +154,7 @@ pub struct S3Buckets {
     pub timeout: Duration,
 }
 
-/// One bucket. Existing ones are left as they are, but for versioning and policy, which are set.
+/// One bucket. Existing ones are left as they are, but for versioning and policy where they are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bucket {
     pub name: String,
@@ -163,6 +165,8 @@ pub struct Bucket {
 /// Anonymous access, in the words of `mc anonymous set` and Bitnami's `MINIO_DEFAULT_BUCKETS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BucketPolicy {
+    /// Nothing was asked for: an existing bucket keeps the policy it has, a new one is private.
+    Unset,
     /// `none`, `private`: no anonymous access.
     Private,
     /// `download`, `readonly`, `read-only`: anyone may read.

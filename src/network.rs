@@ -1,0 +1,138 @@
+//! Reaching a host: every address of a name is tried, and what went wrong is said in words an operator can act on.
+//!
+//! Owns name lookup, TCP connections and the wording of network errors. Knows no protocol and no dependency by name.
+//! Used by `http`, `wait` and `health`; nothing here blocks the thread (lookups run on tokio's own helper threads,
+//! because getaddrinfo(3) has no other form).
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::net::TcpStream;
+
+/// How long one address is tried alone before the next one joins (RFC 8305 section 5, "Connection Attempt Delay").
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// What getaddrinfo(3) says through std, before the part that differs between C libraries.
+const LOOKUP_FAILED: &str = "failed to lookup address information: ";
+
+/// The addresses of a name, in the order the system prefers them; looked up anew each time.
+pub async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let found: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(|error| reason(&error))?.collect();
+    if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
+}
+
+/// A connection to the first address of `host` that accepts one. The error is that of the last address that failed.
+pub async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+    let mut failure = io::Error::from(io::ErrorKind::TimedOut);
+    let mut running = FuturesUnordered::new();
+    for address in addresses(host, port).await? {
+        running.push(TcpStream::connect(address));
+        match tokio::time::timeout(NEXT_ADDRESS_AFTER, running.next()).await {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(error))) => failure = error,
+            Ok(None) | Err(_) => {}
+        }
+    }
+    while let Some(outcome) = running.next().await {
+        match outcome {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(reason(&failure))
+}
+
+/// Why something failed, from the innermost error that says it best: `connection refused`, not the four layers above.
+pub fn reason(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    loop {
+        if let Some(text) = error_in_words(innermost) {
+            return text;
+        }
+        match cause_of(innermost) {
+            Some(cause) => innermost = cause,
+            None => return innermost.to_string(),
+        }
+    }
+}
+
+/// The next error inwards. An `io::Error` made from another error hides it from `source`, so it is opened first.
+fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    carried.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+}
+
+fn error_in_words(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return Some(crate::tls::reason(error));
+    }
+    let error = error.downcast_ref::<io::Error>()?;
+    if let Some(detail) = error.to_string().strip_prefix(LOOKUP_FAILED) {
+        return Some(format!("the name cannot be resolved ({detail})"));
+    }
+    let text = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset => "connection reset by the other side",
+        io::ErrorKind::HostUnreachable => "no route to the host",
+        io::ErrorKind::NetworkUnreachable => "the network is unreachable",
+        io::ErrorKind::UnexpectedEof => "connection closed before an answer",
+        io::ErrorKind::TimedOut => "the connection timed out",
+        io::ErrorKind::PermissionDenied => "permission denied",
+        io::ErrorKind::NotFound => "not found",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// A duration as an operator writes it: `250 ms`, `5 s`, `1.5 s`.
+pub fn in_words(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis if millis < 1000 => format!("{millis} ms"),
+        millis if millis % 1000 == 0 => format!("{} s", millis / 1000),
+        millis => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_name_with_a_dead_address_family_is_still_reached() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        connect("localhost", port).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_port_nobody_listens_on_is_refused_in_words() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        assert_eq!(connect("127.0.0.1", port).await.unwrap_err(), "connection refused");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_is_said_to_be_unresolvable() {
+        let error = connect("no-such-host.invalid", 1).await.unwrap_err();
+        assert!(error.starts_with("the name cannot be resolved ("), "{error}");
+    }
+
+    #[test]
+    fn the_innermost_cause_is_what_is_told() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let wrapped = io::Error::other(io::Error::other(refused));
+        assert_eq!(reason(&wrapped), "connection refused");
+        assert_eq!(reason(&io::Error::other("said as it is")), "said as it is");
+    }
+
+    #[test]
+    fn durations_read_as_they_are_written() {
+        let told = [250, 5000, 1500, 61_000].map(|millis| in_words(Duration::from_millis(millis)));
+        assert_eq!(told, ["250 ms", "5 s", "1.5 s", "61 s"]);
+    }
+}

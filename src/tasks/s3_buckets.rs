@@ -1,0 +1,244 @@
+//! The buckets an operator asks for, made over the S3 API once the server has quorum.
+//!
+//! Owns the syntax of `MINIO_DEFAULT_BUCKETS`, the rules for names and the anonymous policies. Idempotent, so every
+//! node of a cluster may do it at once and at each start. Never deletes a bucket, never switches versioning off.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::http;
+use crate::network;
+use crate::plan::{Bucket, BucketPolicy, S3Buckets, S3Target};
+use crate::s3::{self, Creation, S3Error};
+use crate::wait::{ATTEMPT, Backoff, pause};
+
+/// What was done for one bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub bucket: String,
+    /// `false`: it was there before, or another node was quicker.
+    pub created: bool,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bucket {} {}", self.bucket, if self.created { "created" } else { "was there" })
+    }
+}
+
+/// Why not every bucket is as asked for.
+#[derive(Debug)]
+pub enum BucketsError {
+    /// The server never had quorum; nothing was tried.
+    NoQuorum { timeout: Duration, last: String, missing: Vec<String> },
+    /// The time is over with these buckets missing or not set up; `last` is about the first of them.
+    Deadline { timeout: Duration, last: String, missing: Vec<String> },
+    /// The server refused this bucket for good.
+    Refused { bucket: String, error: S3Error },
+}
+
+impl fmt::Display for BucketsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoQuorum { timeout, last, missing } => write!(
+                f,
+                "the server had no quorum within {}: {last}\nnot created: {}",
+                network::in_words(*timeout),
+                missing.join(", ")
+            ),
+            Self::Deadline { timeout, last, missing } => write!(
+                f,
+                "not all buckets are ready within {}: {last}\nnot ready: {}",
+                network::in_words(*timeout),
+                missing.join(", ")
+            ),
+            Self::Refused { bucket, error } => write!(f, "bucket {bucket}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BucketsError {}
+
+/// Waits for quorum, then creates and sets up every bucket, in the order given.
+pub async fn create_buckets(task: &S3Buckets) -> Result<Vec<Outcome>, BucketsError> {
+    let end = Instant::now() + task.timeout;
+    quorum(task, end).await?;
+    let mut outcomes = Vec::new();
+    for bucket in &task.buckets {
+        outcomes.push(ready_bucket(task, bucket, end).await?);
+    }
+    Ok(outcomes)
+}
+
+async fn quorum(task: &S3Buckets, end: Instant) -> Result<(), BucketsError> {
+    let mut backoff = Backoff::new();
+    loop {
+        let Err(unmet) = http::ask(&task.quorum, until(end)).await else { return Ok(()) };
+        tracing::debug!("waiting for quorum: {unmet}");
+        if !unmet.reason.may_pass() || !pause(backoff.next_pause(), end).await {
+            let missing = names(&task.buckets);
+            return Err(BucketsError::NoQuorum { timeout: task.timeout, last: unmet.to_string(), missing });
+        }
+    }
+}
+
+async fn ready_bucket(task: &S3Buckets, bucket: &Bucket, end: Instant) -> Result<Outcome, BucketsError> {
+    let mut backoff = Backoff::new();
+    let mut created = false;
+    loop {
+        let Err(error) = set_up(&task.server, bucket, until(end), &mut created).await else {
+            return Ok(Outcome { bucket: bucket.name.clone(), created });
+        };
+        tracing::debug!("bucket {}: {error}", bucket.name);
+        if !error.may_pass() {
+            return Err(BucketsError::Refused { bucket: bucket.name.clone(), error });
+        }
+        if !pause(backoff.next_pause(), end).await {
+            let missing = names(task.buckets.iter().skip_while(|other| *other != bucket));
+            let last = format!("bucket {}: {error}", bucket.name);
+            return Err(BucketsError::Deadline { timeout: task.timeout, last, missing });
+        }
+    }
+}
+
+/// `created` outlives a failure half way, so that what is told at the end is right.
+async fn set_up(server: &S3Target, bucket: &Bucket, timeout: Duration, created: &mut bool) -> Result<(), S3Error> {
+    if !s3::bucket_exists(server, &bucket.name, timeout).await? {
+        *created |= s3::create_bucket(server, &bucket.name, timeout).await? == Creation::Created;
+    }
+    if bucket.versioning {
+        s3::enable_versioning(server, &bucket.name, timeout).await?;
+    }
+    match bucket.policy {
+        BucketPolicy::Unset => Ok(()),
+        policy => s3::set_policy(server, &bucket.name, policy_document(&bucket.name, policy), timeout).await,
+    }
+}
+
+/// The time one call may take.
+fn until(end: Instant) -> Duration {
+    ATTEMPT.min(end.saturating_duration_since(Instant::now()))
+}
+
+fn names<'a>(buckets: impl IntoIterator<Item = &'a Bucket>) -> Vec<String> {
+    buckets.into_iter().map(|bucket| bucket.name.clone()).collect()
+}
+
+/// The policy `mc anonymous set` writes (minio-go, `pkg/policy`); `None` for no anonymous access.
+fn policy_document(bucket: &str, policy: BucketPolicy) -> Option<String> {
+    let (on_bucket, on_objects): (&[&str], &[&str]) = match policy {
+        BucketPolicy::Unset | BucketPolicy::Private => return None,
+        BucketPolicy::Download => (&["s3:GetBucketLocation", "s3:ListBucket"], &["s3:GetObject"]),
+        BucketPolicy::Upload => (
+            &["s3:GetBucketLocation", "s3:ListBucketMultipartUploads"],
+            &["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:ListMultipartUploadParts", "s3:PutObject"],
+        ),
+        BucketPolicy::Public => (
+            &["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"],
+            &[
+                "s3:AbortMultipartUpload",
+                "s3:DeleteObject",
+                "s3:GetObject",
+                "s3:ListMultipartUploadParts",
+                "s3:PutObject",
+            ],
+        ),
+    };
+    let document = json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            allow(on_bucket, format!("arn:aws:s3:::{bucket}")),
+            allow(on_objects, format!("arn:aws:s3:::{bucket}/*")),
+        ],
+    });
+    Some(document.to_string())
+}
+
+fn allow(actions: &[&str], resource: String) -> Value {
+    json!({ "Effect": "Allow", "Principal": { "AWS": ["*"] }, "Action": actions, "Resource": [resource] })
+}
+
+/// `name[:policy][:versioning]`, separated by commas, semicolons or blanks, as Bitnami's image takes them.
+pub fn parse_buckets(text: &str) -> Result<Vec<Bucket>, String> {
+    let is_separator = |character: char| matches!(character, ',' | ';') || character.is_whitespace();
+    let mut buckets: Vec<Bucket> = Vec::new();
+    for entry in text.split(is_separator).filter(|entry| !entry.is_empty()) {
+        let bucket = parse_bucket(entry)?;
+        if buckets.iter().any(|other| other.name == bucket.name) {
+            return Err(format!("bucket `{}` is listed twice", bucket.name));
+        }
+        buckets.push(bucket);
+    }
+    Ok(buckets)
+}
+
+fn parse_bucket(entry: &str) -> Result<Bucket, String> {
+    let mut words = entry.split(':');
+    let name = words.next().unwrap_or_default().to_owned();
+    check_bucket_name(&name)?;
+    let mut bucket = Bucket { name, policy: BucketPolicy::Unset, versioning: false };
+    for word in words {
+        match (word, policy_named(word)) {
+            ("versioned" | "versioning", _) => bucket.versioning = true,
+            (_, Some(policy)) if bucket.policy == BucketPolicy::Unset => bucket.policy = policy,
+            (_, Some(_)) => return Err(format!("bucket `{}` has two policies", bucket.name)),
+            (_, None) => {
+                return Err(format!(
+                    "bucket `{}`: `{word}` is neither a policy nor `versioning`\n\
+                     policies are none, private, download, readonly, upload, writeonly, public and readwrite",
+                    bucket.name
+                ));
+            }
+        }
+    }
+    Ok(bucket)
+}
+
+fn policy_named(word: &str) -> Option<BucketPolicy> {
+    Some(match word {
+        "none" | "private" => BucketPolicy::Private,
+        "download" | "readonly" | "read-only" => BucketPolicy::Download,
+        "upload" | "writeonly" | "write-only" => BucketPolicy::Upload,
+        "public" | "readwrite" | "read-write" => BucketPolicy::Public,
+        _ => return None,
+    })
+}
+
+/// "Bucket naming rules", Amazon S3 User Guide, and the stricter ones of MinIO, which refuses `.-` and `minio`.
+pub fn check_bucket_name(name: &str) -> Result<(), String> {
+    const PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
+    const SUFFIXES: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+    let is_edge = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
+    let wrong = if !(3..=63).contains(&name.len()) {
+        format!("has {} characters", name.chars().count())
+    } else if let Some(odd) = name.chars().find(|&one| !is_edge(one) && one != '-' && one != '.') {
+        format!("has a `{}`", odd.escape_default())
+    } else if !name.starts_with(is_edge) || !name.ends_with(is_edge) {
+        "begins or ends with a dot or hyphen".to_owned()
+    } else if let Some(pair) = ["..", ".-", "-."].iter().find(|pair| name.contains(**pair)) {
+        format!("has `{pair}` in it")
+    } else if name.parse::<Ipv4Addr>().is_ok() {
+        "is an IP address".to_owned()
+    } else if name == "minio" {
+        "is reserved by MinIO".to_owned()
+    } else if let Some(prefix) = PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
+        format!("begins with `{prefix}`, which is reserved")
+    } else if let Some(suffix) = SUFFIXES.iter().find(|suffix| name.ends_with(**suffix)) {
+        format!("ends with `{suffix}`, which is reserved")
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "bucket name `{}` {wrong}\na bucket name has 3 to 63 lower-case letters, digits, dots and hyphens, and begins \
+         and ends with a letter or digit",
+        name.escape_default()
+    ))
+}
+
+#[cfg(test)]
+#[path = "s3_buckets/tests.rs"]
+mod tests;

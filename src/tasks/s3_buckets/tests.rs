@@ -1,0 +1,157 @@
+use super::*;
+use crate::plan::HttpProbe;
+use crate::testing::{self, Script, Server};
+
+fn bucket(name: &str, policy: BucketPolicy, versioning: bool) -> Bucket {
+    Bucket { name: name.to_owned(), policy, versioning }
+}
+
+fn task(server: &Server, buckets: &str, timeout: Duration) -> S3Buckets {
+    S3Buckets {
+        server: S3Target {
+            endpoint: server.url(""),
+            region: "us-east-1".to_owned(),
+            access_key: "key".to_owned(),
+            secret_key: "secret".to_owned(),
+            bucket: None,
+            path_style: true,
+            root_certificate: None,
+        },
+        quorum: HttpProbe {
+            method: "GET".to_owned(),
+            url: server.url("/minio/health/cluster"),
+            headers: Vec::new(),
+            body: None,
+            statuses: vec![200],
+            json: Vec::new(),
+            insecure_tls: false,
+            root_certificate: None,
+        },
+        buckets: parse_buckets(buckets).unwrap(),
+        timeout,
+    }
+}
+
+fn error_body(code: &str) -> String {
+    format!("<Error><Code>{code}</Code><Message>told by the server</Message></Error>")
+}
+
+#[test]
+fn buckets_are_written_as_bitnami_takes_them() {
+    let parsed = parse_buckets("lake:public,raw:download;logs:upload:versioned plain \n own:none:versioning").unwrap();
+    let wanted = [
+        bucket("lake", BucketPolicy::Public, false),
+        bucket("raw", BucketPolicy::Download, false),
+        bucket("logs", BucketPolicy::Upload, true),
+        bucket("plain", BucketPolicy::Unset, false),
+        bucket("own", BucketPolicy::Private, true),
+    ];
+    assert_eq!(parsed, wanted);
+    assert_eq!(parse_buckets(" ,; ").unwrap(), []);
+}
+
+#[test]
+fn a_bucket_list_with_a_mistake_is_refused_with_its_reason() {
+    let cases = [
+        ("lake,lake", "bucket `lake` is listed twice"),
+        ("lake:public:none", "bucket `lake` has two policies"),
+        (
+            "lake:publik",
+            "bucket `lake`: `publik` is neither a policy nor `versioning`\n\
+             policies are none, private, download, readonly, upload, writeonly, public and readwrite",
+        ),
+        (
+            "Lake",
+            "bucket name `Lake` has a `L`\n\
+             a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens, and begins and ends with a \
+             letter or digit",
+        ),
+    ];
+    for (text, told) in cases {
+        assert_eq!(parse_buckets(text).unwrap_err(), told);
+    }
+}
+
+#[test]
+fn bucket_names_follow_the_rules_of_aws_and_minio() {
+    let longest = "a".repeat(63);
+    for name in ["abc", "lake-house", "a.b.c", "123", "1.2.3", longest.as_str()] {
+        check_bucket_name(name).unwrap();
+    }
+    let too_long = "a".repeat(64);
+    let wrong = [
+        ("ab", "has 2 characters"),
+        (too_long.as_str(), "has 64 characters"),
+        ("", "has 0 characters"),
+        ("lake_house", "has a `_`"),
+        ("lakehäuser", "has a `\\u{e4}`"),
+        ("lake\nhouse", "has a `\\n`"),
+        ("-lake", "begins or ends with a dot or hyphen"),
+        ("lake.", "begins or ends with a dot or hyphen"),
+        ("la..ke", "has `..` in it"),
+        ("la.-ke", "has `.-` in it"),
+        ("10.0.0.1", "is an IP address"),
+        ("minio", "is reserved by MinIO"),
+        ("xn--lake", "begins with `xn--`, which is reserved"),
+        ("lake-s3alias", "ends with `-s3alias`, which is reserved"),
+    ];
+    for (name, reason) in wrong {
+        let told = check_bucket_name(name).unwrap_err();
+        assert!(told.lines().next().unwrap().ends_with(reason), "{told}");
+    }
+}
+
+#[test]
+fn policies_are_those_of_mc() {
+    let document = policy_document("lake", BucketPolicy::Download).unwrap();
+    let wanted = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["*"]},"Action":["s3:GetBucketLocation","s3:ListBucket"],"Resource":["arn:aws:s3:::lake"]},{"Effect":"Allow","Principal":{"AWS":["*"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::lake/*"]}]}"#;
+    assert_eq!(document, wanted);
+    assert_eq!(policy_document("lake", BucketPolicy::Private), None);
+}
+
+#[tokio::test]
+async fn a_server_that_is_starting_and_busy_is_asked_until_it_obeys() {
+    let server = testing::http(vec![
+        Script::answer(503, ""),
+        Script::Reset,
+        Script::answer(200, ""),
+        Script::answer(503, &error_body("XMinioServerNotInitialized")),
+        Script::answer(404, ""),
+        Script::answer(503, &error_body("SlowDown")),
+        Script::answer(404, ""),
+        Script::answer(200, ""),
+    ])
+    .await;
+    let outcomes = create_buckets(&task(&server, "lake", Duration::from_secs(10))).await.unwrap();
+    assert_eq!(outcomes, [Outcome { bucket: "lake".to_owned(), created: true }]);
+    assert_eq!(outcomes[0].to_string(), "bucket lake created");
+}
+
+#[tokio::test]
+async fn at_the_deadline_every_missing_bucket_is_named() {
+    let server = testing::http(vec![Script::answer(200, ""), Script::answer(200, ""), Script::answer(503, "")]).await;
+    let error = create_buckets(&task(&server, "lake,raw,logs", Duration::from_millis(500))).await.unwrap_err();
+    let told = "not all buckets are ready within 500 ms: bucket raw: HeadBucket answered 503\nnot ready: raw, logs";
+    assert_eq!(error.to_string(), told);
+}
+
+#[tokio::test]
+async fn without_quorum_nothing_is_tried() {
+    let server = testing::http(vec![Script::answer(503, "")]).await;
+    let error = create_buckets(&task(&server, "lake,raw", Duration::from_millis(300))).await.unwrap_err();
+    let told = format!(
+        "the server had no quorum within 300 ms: {} answered 503, expected 200\nnot created: lake, raw",
+        server.url("/minio/health/cluster")
+    );
+    assert_eq!(error.to_string(), told);
+    assert!(server.requests().iter().all(|request| request.starts_with("GET /minio/health/cluster ")));
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_named() {
+    let denied = error_body("AccessDenied");
+    let server =
+        testing::http(vec![Script::answer(200, ""), Script::answer(404, ""), Script::answer(403, &denied)]).await;
+    let error = create_buckets(&task(&server, "lake", Duration::from_secs(10))).await.unwrap_err();
+    assert_eq!(error.to_string(), "bucket lake: CreateBucket answered 403 AccessDenied: told by the server");
+}

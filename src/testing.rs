@@ -1,0 +1,154 @@
+//! Small servers for faults that real ones do not produce on demand. Compiled into the unit tests only.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What the server does with one connection.
+#[derive(Clone)]
+pub enum Script {
+    Answer(Vec<u8>),
+    /// Reads, and never says anything.
+    Silence,
+    /// Announces a body that never comes.
+    SlowBody,
+    /// Ends the connection with RST.
+    Reset,
+    /// Ends the connection politely, without a word.
+    Close,
+}
+
+impl Script {
+    pub fn answer(status: u16, body: &str) -> Script {
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        Script::Answer((head + body).into_bytes())
+    }
+}
+
+pub struct Server {
+    pub port: u16,
+    /// PEM file with the root of the server's certificate; empty for plain servers.
+    pub root: PathBuf,
+    requests: Arc<Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Every request seen so far, head and body.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.root);
+    }
+}
+
+/// A port that was free a moment ago.
+pub async fn unused_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+/// Plays the scripts one connection after the other, and the last one for ever.
+pub async fn http(scripts: Vec<Script>) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
+    let task = tokio::spawn(async move {
+        for turn in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let script = scripts[turn.min(scripts.len() - 1)].clone();
+            tokio::spawn(play(stream, script, Arc::clone(&seen)));
+        }
+    });
+    Server { port, root: PathBuf::new(), requests, task }
+}
+
+/// Answers 200 to everything, with a certificate for `name` made for this server alone.
+pub async fn https(name: &str) -> Server {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("localhost:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let root = std::env::temp_dir().join(format!("dl-entry-test-root-{}-{port}.pem", std::process::id()));
+    std::fs::write(&root, made.cert.pem()).unwrap();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
+    let task = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(stream) = acceptor.accept(stream).await {
+                tokio::spawn(converse(stream, Script::answer(200, ""), Arc::clone(&seen)));
+            }
+        }
+    });
+    Server { port, root, requests, task }
+}
+
+async fn play(stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<String>>>) {
+    match script {
+        Script::Reset => {
+            stream.readable().await.unwrap();
+            socket_that_resets(&stream);
+        }
+        script => converse(stream, script, seen).await,
+    }
+}
+
+/// Unread data makes close(2) send RST (RFC 2525 section 2.17), and zero linger makes it certain.
+fn socket_that_resets(stream: &TcpStream) {
+    stream.set_zero_linger().unwrap();
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, script: Script, seen: Arc<Mutex<Vec<String>>>) {
+    let mut buffer = vec![0; 16 * 1024];
+    let length = stream.read(&mut buffer).await.unwrap_or(0);
+    let mut request = buffer[..length].to_vec();
+    while !is_whole(&request) {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(more) => request.extend_from_slice(&buffer[..more]),
+        }
+    }
+    seen.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+    match script {
+        Script::Answer(bytes) => drop(stream.write_all(&bytes).await),
+        Script::SlowBody => {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        Script::Silence => tokio::time::sleep(Duration::from_secs(60)).await,
+        Script::Reset | Script::Close => {}
+    }
+    let _ = stream.shutdown().await;
+}
+
+/// A TLS hello (RFC 8446 section 5.1, content type 22) is never going to be a whole request.
+fn is_whole(request: &[u8]) -> bool {
+    if request.first() == Some(&22) {
+        return true;
+    }
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
+}

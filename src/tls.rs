@@ -1,0 +1,218 @@
+//! Which certificates are believed: the system's and one more root, for a name or for any name.
+//!
+//! Owns every rustls client configuration in the program, always with the ring provider, so that HTTP probes, S3 and
+//! PostgreSQL verify alike. Opens no connection. The system's roots come from rustls-native-certs, which honours
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR`; they are read anew each time, because bundles rotate and because an idle
+//! supervisor should not keep 140 parsed roots in memory.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
+
+/// What a server's certificate must prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verification {
+    /// A trusted issuer and the name asked for.
+    Full,
+    /// A trusted issuer; the name does not matter (libpq's `verify-ca`).
+    IssuerOnly,
+    /// Nothing: encryption without knowing with whom (libpq's `require`, or a loopback address).
+    Nothing,
+}
+
+/// Why no certificate could be believed at all.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The extra root cannot be read, or holds no certificate.
+    RootCertificate { path: PathBuf, reason: String },
+    /// Neither the system nor the configuration offers a root.
+    NoRoots,
+    /// rustls refused the configuration.
+    Configuration(rustls::Error),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RootCertificate { path, reason } => write!(
+                f,
+                "the root certificate {} cannot be used: {reason}\nit must be a readable PEM file with a certificate",
+                path.display()
+            ),
+            Self::NoRoots => f.write_str(
+                "no certificate is trusted: the image has no CA bundle and no root certificate is configured\n\
+                 configure a root certificate, or set SSL_CERT_FILE",
+            ),
+            Self::Configuration(error) => write!(f, "TLS cannot be configured: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// A client configuration that believes `verification`; files are read off the thread.
+pub async fn client_config(verification: Verification, root: Option<PathBuf>) -> Result<ClientConfig, TlsError> {
+    let built = tokio::task::spawn_blocking(move || build(verification, root.as_deref())).await;
+    built.unwrap_or_else(|stopped| Err(TlsError::Configuration(rustls::Error::General(stopped.to_string()))))
+}
+
+/// A configuration that trusts nobody, for requests that never reach TLS.
+pub fn unused_config() -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Configuration)?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn build(verification: Verification, root: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match verification {
+        Verification::Full => issuer_verifier(root, &provider)?,
+        Verification::IssuerOnly => Arc::new(AnyName(issuer_verifier(root, &provider)?)),
+        Verification::Nothing => Arc::new(AnyCertificate(Arc::clone(&provider))),
+    };
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Configuration)?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+fn issuer_verifier(root: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = root {
+        add_root(&mut roots, path).map_err(|reason| TlsError::RootCertificate { path: path.to_owned(), reason })?;
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|_| TlsError::NoRoots)
+}
+
+fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let mut added = 0;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+        added += 1;
+    }
+    if added == 0 { Err("it holds no certificate".to_owned()) } else { Ok(()) }
+}
+
+/// What a failed handshake means, for an operator.
+pub fn reason(error: &rustls::Error) -> String {
+    use rustls::Error::{InvalidCertificate, InvalidMessage as Garbled};
+    match error {
+        InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
+            let presented: Vec<_> = presented.iter().map(|name| bare_name(name)).collect();
+            format!("the certificate is for {} and not for {}", presented.join(", "), expected.to_str())
+        }
+        InvalidCertificate(CertificateError::UnknownIssuer) => "the certificate's issuer is not trusted".to_owned(),
+        InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "the certificate has expired".to_owned()
+        }
+        InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+            "the certificate is not valid yet".to_owned()
+        }
+        Garbled(InvalidMessage::InvalidContentType) => "the server does not speak TLS on this port".to_owned(),
+        other => format!("TLS failed: {other}"),
+    }
+}
+
+/// rustls lists a certificate's names as `DnsName("localhost")`.
+fn bare_name(name: &str) -> &str {
+    let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
+    inner.trim_end_matches(')').trim_matches('"')
+}
+
+/// Verifies the chain and lets the name be anything. webpki looks at the name last, so a name that does not match
+/// means that everything before it was right.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use CertificateError::{NotValidForName, NotValidForNameContext};
+        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// Believes any certificate, but still checks that the server holds its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
