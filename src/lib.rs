@@ -8,6 +8,8 @@ pub mod exit;
 pub mod plan;
 
 pub mod format;
+pub mod log;
+pub mod redact;
 
 pub mod write;
 pub mod privilege;
