@@ -110,7 +110,7 @@ struct Lines;
 impl<S: Subscriber> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         let level = settings().level;
-        let own = metadata.target().starts_with("dl_entry") || metadata.target().starts_with("dl-entry");
+        let own = metadata.target().starts_with("dl_entry");
         // Libraries are heard when something is wrong, or when everything is asked for.
         *metadata.level() <= if own || level == Level::TRACE { level } else { level.min(Level::WARN) }
     }
