@@ -23,6 +23,8 @@ pub mod settings;
 pub mod value;
 
 pub mod format;
+pub mod log;
+pub mod redact;
 
 pub mod health;
 pub mod http;

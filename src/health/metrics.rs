@@ -1,0 +1,224 @@
+//! `/metrics` in the OpenMetrics text format, version 1.0.0
+//! (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>).
+//!
+//! Numbers are gathered when somebody asks, from the state and from proc(5), and never in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+
+use super::{Health, Phase, State};
+
+/// proc(5) counts in USER_HZ, which is 100 on every architecture Linux runs on today (asm/param.h).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+impl Health {
+    /// The whole exposition, up to and with `# EOF`.
+    pub(super) fn metrics(&self) -> String {
+        let child = self.state().child;
+        let usage = child.map(service_usage);
+        let own = resident_bytes("self");
+        let mut state = self.state();
+        if let Some(usage) = &usage {
+            state.most_cpu_seconds = state.most_cpu_seconds.max(usage.cpu_seconds);
+        }
+        let mut text = String::with_capacity(4096);
+        write_start(&mut text, &state, self);
+        write_service(&mut text, &state, usage.as_ref());
+        if let Some(bytes) = own {
+            family(&mut text, "dl_entry_resident_memory_bytes", "gauge", "bytes", "Resident memory of dl-entry itself.");
+            sample(&mut text, "dl_entry_resident_memory_bytes", &[], bytes);
+        }
+        text.push_str("# EOF\n");
+        text
+    }
+}
+
+fn write_start(text: &mut String, state: &State, health: &Health) {
+    family(text, "dl_entry", "info", "", "Version of dl-entry and the service it runs.");
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("service", &state.service)];
+    sample(text, "dl_entry_info", &labels, 1);
+
+    family(text, "dl_entry_phase", "stateset", "", "Where the start, or the stop, has got to.");
+    for label in Phase::LABELS {
+        sample(text, "dl_entry_phase", &[("dl_entry_phase", label)], u8::from(label == state.phase.label()));
+    }
+
+    family(text, "dl_entry_phase_duration_seconds", "gauge", "seconds", "Time spent in each phase so far.");
+    let mut durations = state.durations.clone();
+    *durations.entry(state.phase.label()).or_default() += state.since.elapsed();
+    for (label, duration) in durations {
+        sample(text, "dl_entry_phase_duration_seconds", &[("phase", label)], duration.as_secs_f64());
+    }
+
+    family(text, "dl_entry_dependency_pending", "gauge", "", "Dependencies that do not answer yet.");
+    for name in state.pending.keys() {
+        sample(text, "dl_entry_dependency_pending", &[("dependency", &health.secrets.redact(name))], 1);
+    }
+}
+
+fn write_service(text: &mut String, state: &State, usage: Option<&Usage>) {
+    family(text, "dl_entry_service_restarts", "counter", "", "Starts of the service after the first.");
+    sample(text, "dl_entry_service_restarts_total", &[], state.restarts);
+
+    family(text, "dl_entry_orphans_reaped", "counter", "", "Processes reaped that nobody waited for.");
+    sample(text, "dl_entry_orphans_reaped_total", &[], state.orphans_reaped);
+
+    family(text, "dl_entry_signals_forwarded", "counter", "", "Signals passed on to the service.");
+    for (signal, count) in &state.signals_forwarded {
+        sample(text, "dl_entry_signals_forwarded_total", &[("signal", signal)], count);
+    }
+
+    if let Some(status) = state.last_exit {
+        family(text, "dl_entry_service_last_exit_status", "gauge", "", "Last exit status, 128+n for signal n.");
+        sample(text, "dl_entry_service_last_exit_status", &[], status);
+    }
+
+    let about_cpu = "CPU time of the service and its descendants.";
+    family(text, "dl_entry_service_cpu_seconds", "counter", "seconds", about_cpu);
+    sample(text, "dl_entry_service_cpu_seconds_total", &[], state.most_cpu_seconds);
+
+    let Some(usage) = usage else { return };
+    if let Some(bytes) = usage.resident_bytes {
+        let about_memory = "Resident memory of the service's main process.";
+        family(text, "dl_entry_service_resident_memory_bytes", "gauge", "bytes", about_memory);
+        sample(text, "dl_entry_service_resident_memory_bytes", &[], bytes);
+    }
+    family(text, "dl_entry_service_processes", "gauge", "", "Processes of the service, itself included.");
+    sample(text, "dl_entry_service_processes", &[], usage.processes);
+}
+
+fn family(text: &mut String, name: &str, kind: &str, unit: &str, help: &str) {
+    let _ = writeln!(text, "# TYPE {name} {kind}");
+    if !unit.is_empty() {
+        let _ = writeln!(text, "# UNIT {name} {unit}");
+    }
+    let _ = writeln!(text, "# HELP {name} {help}");
+}
+
+fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    let _ = writeln!(text, "{name}{labels} {value}");
+}
+
+fn escaped(label: &str) -> String {
+    label.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+// ---- proc(5) ---------------------------------------------------------------------------------------------------
+
+/// What the service uses at this moment.
+struct Usage {
+    resident_bytes: Option<u64>,
+    cpu_seconds: f64,
+    processes: usize,
+}
+
+fn service_usage(child: i32) -> Usage {
+    let processes = all_processes();
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for (pid, process) in &processes {
+        children.entry(process.parent).or_default().push(*pid);
+    }
+    let family = with_descendants(child, &children);
+    let ticks: u64 = family.iter().filter_map(|pid| processes.get(pid)).map(|process| process.ticks).sum();
+    let resident_bytes = resident_bytes(&child.to_string());
+    let alive = family.iter().filter(|pid| processes.contains_key(pid)).count();
+    Usage { resident_bytes, cpu_seconds: ticks as f64 / TICKS_PER_SECOND, processes: alive }
+}
+
+fn with_descendants(root: i32, children: &BTreeMap<i32, Vec<i32>>) -> BTreeSet<i32> {
+    let mut family = BTreeSet::new();
+    let mut next = vec![root];
+    while let Some(pid) = next.pop() {
+        if family.insert(pid) {
+            next.extend(children.get(&pid).into_iter().flatten());
+        }
+    }
+    family
+}
+
+struct Process {
+    parent: i32,
+    /// User and system time, with that of children it has waited for.
+    ticks: u64,
+}
+
+/// In a container these are few; where `/proc` is hidden, none.
+fn all_processes() -> BTreeMap<i32, Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| Some((pid, process(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?))).collect()
+}
+
+/// A line of `/proc/PID/stat`. The name in parentheses may hold blanks and parentheses: fields count from the last.
+fn process(stat: &str) -> Option<Process> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>()).sum::<Result<u64, _>>().ok()?;
+    Some(Process { parent: fields.get(1)?.parse().ok()?, ticks })
+}
+
+/// `VmRSS` of `/proc/PID/status`, which unlike `stat` does not depend on the size of a page.
+fn resident_bytes(pid: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redact::Secrets;
+
+    #[test]
+    fn the_exposition_names_every_family_once_and_ends() {
+        let health = Health::new("trino", &Secrets::default());
+        health.set_phase(Phase::Waiting);
+        health.set_pending("tcp://a\"b\\:1", "refused");
+        health.count_signal(15);
+        health.count_signal(15);
+        health.count_signal(10);
+        health.count_orphan();
+        health.child_ended(143);
+        let metrics = health.metrics();
+        for line in [
+            concat!("dl_entry_info{version=\"", env!("CARGO_PKG_VERSION"), "\",service=\"trino\"} 1"),
+            "dl_entry_phase{dl_entry_phase=\"waiting\"} 1",
+            "dl_entry_phase{dl_entry_phase=\"ready\"} 0",
+            "dl_entry_dependency_pending{dependency=\"tcp://a\\\"b\\\\:1\"} 1",
+            "dl_entry_signals_forwarded_total{signal=\"SIGTERM\"} 2",
+            "dl_entry_signals_forwarded_total{signal=\"SIGUSR1\"} 1",
+            "dl_entry_orphans_reaped_total 1",
+            "dl_entry_service_restarts_total 0",
+            "dl_entry_service_last_exit_status 143",
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+        }
+        assert!(metrics.ends_with("\n# EOF\n"));
+        let types: Vec<&str> = metrics.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        assert_eq!(types.len(), types.iter().collect::<BTreeSet<_>>().len());
+    }
+
+    #[test]
+    fn a_running_service_has_memory_and_its_cpu_time_never_falls() {
+        let health = Health::new("trino", &Secrets::default());
+        health.set_child(std::process::id() as i32);
+        let value = |name: &str| {
+            let metrics = health.metrics();
+            let line = metrics.lines().find(|line| line.split(' ').next() == Some(name));
+            line.and_then(|line| line.split(' ').nth(1)?.parse::<f64>().ok()).unwrap_or_else(|| panic!("{metrics}"))
+        };
+        assert!(value("dl_entry_service_resident_memory_bytes") > 500_000.0);
+        assert!(value("dl_entry_service_processes") >= 1.0);
+        health.state().most_cpu_seconds = 1e6;
+        assert_eq!(value("dl_entry_service_cpu_seconds_total"), 1e6);
+    }
+
+    #[test]
+    fn a_process_name_with_parentheses_does_not_shift_the_fields() {
+        let process = process("42 (a) b (c) S 7 1 1 0 -1 4 1 2 3 4 10 20 30 40 20 0 1 0 5 6 7").unwrap();
+        assert_eq!((process.parent, process.ticks), (7, 100));
+    }
+}

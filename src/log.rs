@@ -1,0 +1,472 @@
+//! What dl-entry says while it works: one line per event on stderr, for people or as JSON.
+//!
+//! Owns the format of a line, the current phase and the panic message. Must never write to stdout, which is the
+//! service's, never let a secret through (`redact` sees every line), never let one event become two lines, and never
+//! block for long: PID 1 has to go on reaping when nobody reads its stderr.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _};
+use std::os::fd::AsFd;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use crate::redact::Secrets;
+
+/// `DL_LOG_FORMAT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people: time, level, phase, elapsed time, message, fields.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Format, ()> {
+        match text {
+            "text" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The level that `DL_LOG_LEVEL` names: `error`, `warn`, `info`, `debug` or `trace`.
+pub fn level(text: &str) -> Option<Level> {
+    match text {
+        "error" => Some(Level::ERROR),
+        "warn" => Some(Level::WARN),
+        "info" => Some(Level::INFO),
+        "debug" => Some(Level::DEBUG),
+        "trace" => Some(Level::TRACE),
+        _ => None,
+    }
+}
+
+/// Starts the log, or changes it: the first call is made before the environment is read, a second one after.
+pub fn init(format: Format, level: Level, secrets: &Secrets) {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    *settings() = Settings { format, level, coloured, secrets: secrets.clone() };
+    let first = ONCE.set(()).is_ok();
+    if first {
+        started();
+        // Fails when a program that embeds this library has a subscriber of its own, which then stays.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines));
+        std::panic::set_hook(Box::new(|panic| write_panic(panic)));
+    } else {
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
+/// From here on every line carries this phase.
+pub fn set_phase(phase: &str) {
+    *lock(&PHASE) = Cow::Owned(phase.to_owned());
+}
+
+static PHASE: Mutex<Cow<'static, str>> = Mutex::new(Cow::Borrowed("starting"));
+
+struct Settings {
+    format: Format,
+    level: Level,
+    coloured: bool,
+    secrets: Secrets,
+}
+
+fn settings() -> MutexGuard<'static, Settings> {
+    static SETTINGS: OnceLock<Mutex<Settings>> = OnceLock::new();
+    lock(SETTINGS.get_or_init(|| {
+        let secrets = Secrets::of_this_run().clone();
+        Mutex::new(Settings { format: Format::Text, level: Level::INFO, coloured: false, secrets })
+    }))
+}
+
+fn started() -> Instant {
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    *STARTED.get_or_init(Instant::now)
+}
+
+/// A panic elsewhere must not keep the log from saying so.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// ---- from an event to a line -----------------------------------------------------------------------------------
+
+/// The subscriber's layer: every event of an enabled level becomes a line.
+struct Lines;
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        let level = settings().level;
+        let own = metadata.target().starts_with("dl_entry");
+        // Libraries are heard when something is wrong, or when everything is asked for.
+        *metadata.level() <= if own || level == Level::TRACE { level } else { level.min(Level::WARN) }
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut content = Content::default();
+        event.record(&mut content);
+        write_event(*event.metadata().level(), content);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    message: String,
+    fields: Vec<(&'static str, serde_json::Value)>,
+}
+
+impl Content {
+    fn add(&mut self, field: &Field, value: impl Into<serde_json::Value>) {
+        self.fields.push((field.name(), value.into()));
+    }
+}
+
+impl Visit for Content {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            _ => self.add(field, format!("{value:?}")),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message = value.to_owned(),
+            _ => self.add(field, value),
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.add(field, value.to_string());
+    }
+}
+
+/// One event with all that a line says about it.
+struct Record<'event> {
+    time: SystemTime,
+    elapsed: Duration,
+    level: Level,
+    phase: &'event str,
+    content: Content,
+}
+
+fn write_event(level: Level, content: Content) {
+    let phase = lock(&PHASE).clone();
+    let record = Record { time: SystemTime::now(), elapsed: started().elapsed(), level, phase: &phase, content };
+    let line = {
+        let settings = settings();
+        match settings.format {
+            Format::Text => text_line(&record, &settings.secrets, settings.coloured),
+            Format::Json => json_line(&record, &settings.secrets),
+        }
+    };
+    write_line(&io::stderr(), &line, &LOST);
+}
+
+/// `2026-11-23T10:00:00.123Z INFO  waiting    +1.234s message key=value`
+fn text_line(record: &Record<'_>, secrets: &Secrets, coloured: bool) -> String {
+    let mut text = String::new();
+    push_without_controls(&mut text, &record.content.message);
+    for (name, value) in &record.content.fields {
+        let _ = write!(text, " {name}=");
+        push_value(&mut text, value);
+    }
+    let (time, elapsed) = (Timestamp(record.time), record.elapsed.as_secs_f64());
+    let (colour, reset) = if coloured { (colour(record.level), "\x1b[0m") } else { ("", "") };
+    let (level, phase) = (record.level.as_str(), record.phase);
+    format!("{time} {colour}{level:<5}{reset} {phase:<10} +{elapsed:.3}s {}\n", secrets.redact(&text))
+}
+
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        _ => "\x1b[2m",
+    }
+}
+
+fn push_value(line: &mut String, value: &serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) if text.is_empty() || text.contains([' ', '"', '=', '\t', '\n']) => {
+            let _ = write!(line, "{}", serde_json::Value::String(without_controls(text)));
+        }
+        serde_json::Value::String(text) => push_without_controls(line, text),
+        number_or_bool => {
+            let _ = write!(line, "{number_or_bool}");
+        }
+    }
+}
+
+fn without_controls(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    push_without_controls(&mut clean, text);
+    clean
+}
+
+/// A line stays one line, and a terminal shows what is there: no escape sequences, no reversed text.
+fn push_without_controls(line: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            _ if is_control(character) => {
+                let _ = write!(line, "\\u{{{:x}}}", u32::from(character));
+            }
+            _ => line.push(character),
+        }
+    }
+}
+
+/// Control characters (C0, DEL, C1), Unicode's line breaks and the marks that reorder text.
+fn is_control(character: char) -> bool {
+    let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || reorders || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
+/// `{"time":…,"level":…,"phase":…,"elapsed_ms":…,"message":…, fields…}`
+///
+/// Each text is redacted before it is quoted: a secret that begins with a quote must not take JSON's along.
+fn json_line(record: &Record<'_>, secrets: &Secrets) -> String {
+    let mut line = serde_json::Map::new();
+    line.insert("time".into(), Timestamp(record.time).to_string().into());
+    line.insert("level".into(), record.level.as_str().to_ascii_lowercase().into());
+    line.insert("phase".into(), secrets.redact(record.phase).into());
+    line.insert("elapsed_ms".into(), (record.elapsed.as_millis() as u64).into());
+    line.insert("message".into(), secrets.redact(&record.content.message).into());
+    for (name, value) in &record.content.fields {
+        let name = if line.contains_key(*name) { format!("{name}_") } else { (*name).to_owned() };
+        line.insert(name, redacted_value(value, secrets));
+    }
+    format!("{}\n", serde_json::Value::Object(line))
+}
+
+fn redacted_value(value: &serde_json::Value, secrets: &Secrets) -> serde_json::Value {
+    match value {
+        serde_json::Value::String(text) => secrets.redact(text).into(),
+        other => match secrets.redact(&other.to_string()) {
+            Cow::Borrowed(_) => other.clone(),
+            Cow::Owned(redacted) => redacted.into(),
+        },
+    }
+}
+
+/// UTC with milliseconds, as in RFC 3339.
+struct Timestamp(SystemTime);
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.0.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (year, month, day) = civil_date(since.as_secs() / 86_400);
+        let second = since.as_secs() % 86_400;
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+    }
+}
+
+/// Year, month and day of a day since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
+    let days = days_since_1970 + 719_468; // from 0000-03-01, so that a leap day ends its year
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+// ---- from a line to stderr -------------------------------------------------------------------------------------
+
+/// Lines that nobody took; told as soon as somebody reads again.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How long the first line waits for a reader. The lines after it do not wait until one has come back.
+const PATIENCE_MILLIS: u16 = 1000;
+
+/// One write(2) for the whole line, so that the lines of several processes do not mix (pipe(7), PIPE_BUF).
+fn write_line(stderr: &impl AsFd, line: &str, lost: &AtomicU64) {
+    let patience = if lost.load(Ordering::Relaxed) == 0 { PATIENCE_MILLIS } else { 0 };
+    if !is_writable(stderr, patience) {
+        lost.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    match lost.swap(0, Ordering::Relaxed) {
+        0 => write_whole(stderr, line.as_bytes()),
+        count => write_whole(stderr, format!("dl-entry: {count} log lines lost, nobody read stderr\n{line}").as_bytes()),
+    }
+}
+
+/// A pipe that is writable has room for PIPE_BUF bytes: the write does not block.
+fn is_writable(stderr: &impl AsFd, patience_millis: u16) -> bool {
+    let mut descriptors = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    !matches!(poll(&mut descriptors, PollTimeout::from(patience_millis)), Ok(0))
+}
+
+fn write_whole(stderr: &impl AsFd, mut rest: &[u8]) {
+    while !rest.is_empty() {
+        match nix::unistd::write(stderr.as_fd(), rest).map_err(io::Error::from) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && is_writable(stderr, PATIENCE_MILLIS) => {}
+            // There is no other place to complain to.
+            Err(_) => return,
+        }
+    }
+}
+
+fn write_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic");
+    let place = panic.location().map(|location| format!(" at {}:{}", location.file(), location.line()));
+    let message = format!("internal error{}: {text} (a bug in dl-entry, please report it)", place.unwrap_or_default());
+    write_event(Level::ERROR, Content { message, fields: Vec::new() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    fn record<'a>(message: &str, fields: Vec<(&'static str, serde_json::Value)>) -> Record<'a> {
+        Record {
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_428_000_123),
+            elapsed: Duration::from_millis(1234),
+            level: Level::INFO,
+            phase: "waiting",
+            content: Content { message: message.to_owned(), fields },
+        }
+    }
+
+    fn secrets() -> Secrets {
+        let secrets = Secrets::default();
+        secrets.add("PASSWORD", b"\"hunter22\\\n");
+        secrets
+    }
+
+    #[test]
+    fn a_text_line_has_time_level_phase_elapsed_message_and_fields() {
+        let fields = vec![("attempt", 3.into()), ("error", "connection refused".into()), ("host", "db".into())];
+        let line = text_line(&record("postgres://db:5432 is not ready", fields), &secrets(), false);
+        let expected = "2026-11-23T10:00:00.123Z INFO  waiting    +1.234s postgres://db:5432 is not ready attempt=3 \
+                        error=\"connection refused\" host=db\n";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_json_line_has_the_same() {
+        let fields = vec![("attempt", 3.into()), ("phase", "other".into())];
+        let line = json_line(&record("not ready", fields), &secrets());
+        let expected = "{\"time\":\"2026-11-23T10:00:00.123Z\",\"level\":\"info\",\"phase\":\"waiting\",\
+                        \"elapsed_ms\":1234,\"message\":\"not ready\",\"attempt\":3,\"phase_\":\"other\"}\n";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn no_message_becomes_two_lines_or_moves_the_cursor() {
+        let text = "one\ntwo\r\x1b[2J\u{9b}x\u{2028}y\u{202e}z\0";
+        let line = text_line(&record(text, vec![("field", text.into())]), &Secrets::default(), false);
+        let clean = r"one\ntwo\r\u{1b}[2J\u{9b}x\u{2028}y\u{202e}z\u{0}";
+        let quoted = clean.replace('\\', r"\\");
+        let expected = format!("2026-11-23T10:00:00.123Z INFO  waiting    +1.234s {clean} field=\"{quoted}\"\n");
+        assert_eq!(line, expected);
+        let json = json_line(&record(text, vec![]), &Secrets::default());
+        assert_eq!(json.matches('\n').count(), 1);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["message"], text);
+    }
+
+    #[test]
+    fn secrets_are_redacted_in_messages_and_fields_of_both_formats() {
+        let fields = || vec![("value", "\"hunter22\\\n".into()), ("json", r#"{"p":"\"hunter22\\\n"}"#.into())];
+        let text = text_line(&record("with \"hunter22\\\n!", fields()), &secrets(), false);
+        assert!(!text.contains("hunter22"), "{text}");
+        assert!(text.contains(" with ‹redacted:PASSWORD›! value="), "{text}");
+        let json = json_line(&record("with \"hunter22\\\n!", fields()), &secrets());
+        let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(parsed["message"], "with ‹redacted:PASSWORD›!");
+        assert_eq!(parsed["value"], "‹redacted:PASSWORD›");
+        assert_eq!(parsed["json"], "{\"p\":\"‹redacted:PASSWORD›\"}");
+    }
+
+    #[test]
+    fn only_the_level_is_coloured() {
+        let line = text_line(&record("message", vec![]), &secrets(), true);
+        assert_eq!(line, "2026-11-23T10:00:00.123Z \x1b[32mINFO \x1b[0m waiting    +1.234s message\n");
+    }
+
+    #[test]
+    fn dates_are_right_at_the_ends_of_years_and_february() {
+        let date = |seconds| Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string();
+        assert_eq!(date(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(date(951_782_399), "2000-02-28T23:59:59.000Z");
+        assert_eq!(date(951_782_400), "2000-02-29T00:00:00.000Z");
+        assert_eq!(date(4_107_542_399), "2100-02-28T23:59:59.000Z");
+        assert_eq!(date(4_107_542_400), "2100-03-01T00:00:00.000Z");
+        assert_eq!(date(1_767_225_599), "2025-12-31T23:59:59.000Z");
+    }
+
+    #[test]
+    fn a_full_pipe_loses_lines_instead_of_blocking_and_says_so_later() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let lost = AtomicU64::new(1); // somebody has already waited once
+        let line = format!("{}\n", "x".repeat(999));
+        let writer = PipeAsStderr(writer);
+        (0..100).for_each(|_| write_line(&writer, &line, &lost));
+        let count = lost.load(Ordering::Relaxed);
+        assert!(count > 20, "{count}");
+        let mut taken = vec![0; 70_000];
+        let length = reader.read(&mut taken).unwrap();
+        assert!(taken[..length].starts_with(b"dl-entry: 1 log lines lost, nobody read stderr\nxxx"));
+        write_line(&writer, "after\n", &lost);
+        let length = reader.read(&mut taken).unwrap();
+        let told = format!("dl-entry: {count} log lines lost, nobody read stderr\nafter\n");
+        assert_eq!(String::from_utf8_lossy(&taken[..length]), told);
+    }
+
+    struct PipeAsStderr(io::PipeWriter);
+
+    impl AsFd for PipeAsStderr {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    #[test]
+    fn settings_are_read_by_their_names() {
+        assert_eq!("json".parse(), Ok(Format::Json));
+        assert_eq!("JSON".parse::<Format>(), Err(()));
+        assert_eq!(level("debug"), Some(Level::DEBUG));
+        assert_eq!(level("5"), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! The log is one per process: each test runs this binary again and reads its stderr.
+
+use std::process::{Command, Output};
+
+use dl_entry::log::{self, Format};
+use dl_entry::redact::Secrets;
+use tracing::Level;
+
+/// Runs `test` of this binary, which says what it says and may panic.
+fn process(test: &str) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([&format!("log_lines::{test}"), "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.output().unwrap()
+}
+
+fn stderr_lines(test: &str) -> Vec<String> {
+    String::from_utf8(process(test).stderr).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+#[ignore = "run by the other tests in a process of its own"]
+fn text_then_json() {
+    let secrets = Secrets::of_this_run();
+    secrets.add("PASSWORD", b"hunter22");
+    log::init(Format::Text, Level::INFO, secrets);
+    say("first");
+    log::set_phase("waiting");
+    log::init(Format::Json, Level::WARN, secrets);
+    say("second");
+    log::init(Format::Json, Level::DEBUG, secrets);
+    say("third");
+}
+
+fn say(time: &str) {
+    tracing::warn!(target: "dl_entry::test", password = "hunter22", attempt = 3, "{time} warning\nwith hunter22");
+    tracing::info!(target: "dl_entry::test", "{time} info");
+    tracing::debug!(target: "dl_entry::test", "{time} debug");
+    tracing::info!(target: "some_library", "libraries are heard when they warn");
+}
+
+#[test]
+fn a_second_init_changes_format_and_level_and_nothing_goes_to_stdout() {
+    let output = process("text_then_json");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 6, "{stderr}");
+    let (_, first) = lines[0].split_once("Z WARN  starting   +0.").unwrap();
+    let told = "s first warning\\nwith ‹redacted:PASSWORD› password=‹redacted:PASSWORD› attempt=3";
+    assert_eq!(&first[3..], told);
+    assert!(lines[1].ends_with("s first info"), "{stderr}");
+    let messages: Vec<(String, String)> = lines[2..].iter().map(|line| level_and_message(line)).collect();
+    let expected = [("warn", "second warning\nwith ‹redacted:PASSWORD›"), ("warn", "third warning\nwith ‹redacted:PASSWORD›"), ("info", "third info"), ("debug", "third debug")];
+    assert_eq!(messages, expected.map(|(level, message)| (level.to_owned(), message.to_owned())));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(!stdout.contains("first") && !stdout.contains("message"), "{stdout}");
+}
+
+fn level_and_message(line: &str) -> (String, String) {
+    let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(parsed["phase"], "waiting");
+    assert!(parsed["elapsed_ms"].is_u64());
+    (parsed["level"].as_str().unwrap().to_owned(), parsed["message"].as_str().unwrap().to_owned())
+}
+
+#[test]
+#[ignore = "run by the other tests in a process of its own"]
+fn panic_with_a_secret() {
+    Secrets::of_this_run().add("PASSWORD", b"hunter22");
+    log::init(Format::Text, Level::ERROR, Secrets::of_this_run());
+    panic!("no place for aHVudGVyMjI=");
+}
+
+#[test]
+fn a_panic_is_one_redacted_line() {
+    let lines = stderr_lines("panic_with_a_secret");
+    let (_, told) = lines[0].split_once("Z ERROR starting   +0.").unwrap();
+    let (before, after) = told.split_once("log_lines.rs:").unwrap();
+    assert!(before.ends_with("s internal error at tests/health/"), "{told}");
+    assert!(after.ends_with(": no place for ‹redacted:PASSWORD› (a bug in dl-entry, please report it)"), "{told}");
+}
