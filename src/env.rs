@@ -129,8 +129,9 @@ impl Environment {
 /// Where secret files are, and whether they must be.
 #[derive(Debug, Clone)]
 pub struct SecretFiles {
-    /// `/run/secrets`: a file named like the variable in lower case is that variable.
-    pub directory: PathBuf,
+    /// `/run/secrets`: a file named like the variable in lower case is that variable. `None` where there is no such
+    /// folder to look into.
+    pub directory: Option<PathBuf>,
     /// False where the environment is from files and the container's own files are elsewhere: an absent secret file
     /// is then taken to be there.
     pub must_exist: bool,
@@ -152,7 +153,7 @@ impl std::fmt::Debug for SecretText {
 impl SecretFiles {
     /// The file that stands for `name` by its mere presence, if it is there.
     pub fn path_for(&self, name: &str) -> Option<PathBuf> {
-        let path = self.directory.join(name.to_lowercase());
+        let path = self.directory.as_ref()?.join(name.to_lowercase());
         path.exists().then_some(path)
     }
 
@@ -276,7 +277,7 @@ mod tests {
     fn a_secret_that_cannot_be_read_says_why_and_for_whom() {
         let folder = std::env::temp_dir().join(format!("dl-entry-env-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let files = SecretFiles { directory: folder.clone(), must_exist: true };
+        let files = SecretFiles { directory: Some(folder.clone()), must_exist: true };
         let uid = nix::unistd::geteuid();
         let missing = files.read(&folder.join("missing")).unwrap_err();
         assert_eq!(missing, format!("cannot be read by uid {uid}: no such file or directory"));

@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
+use crate::catalogue::Package;
 use crate::contract::{Contract, Group, Variable};
+use crate::expression::Expressions;
 use crate::settings::{Setting, Settings};
 use crate::value::ValueType;
 
 /// All variables, or the one called `wanted`; `None` where there is none of that name.
-pub fn explain(contract: &Contract, settings: &Settings, wanted: Option<&str>) -> Option<String> {
+pub fn explain(package: &Package, settings: &Settings, wanted: Option<&str>) -> Option<String> {
+    let contract = &package.contract;
     let mut text = String::new();
     if wanted.is_none() {
         let _ = writeln!(text, "{}: {}", contract.service.name, contract.service.summary);
@@ -17,11 +20,11 @@ pub fn explain(contract: &Contract, settings: &Settings, wanted: Option<&str>) -
     for variable in &contract.variables {
         if wanted.is_none_or(|wanted| is_called(variable, wanted)) {
             let present = settings.settings.iter().find(|setting| setting.name == variable.name);
-            describe(&mut text, contract, &variable.name, variable, present);
+            describe(&mut text, package, &variable.name, variable, present);
         }
     }
     for group in &contract.groups {
-        describe_group(&mut text, contract, group, settings, wanted);
+        describe_group(&mut text, package, group, settings, wanted);
     }
     for passthrough in &contract.passthrough {
         let name = format!("{}<key>", passthrough.prefix);
@@ -41,7 +44,7 @@ fn is_called(variable: &Variable, wanted: &str) -> bool {
     [wanted, file].iter().any(|name| variable.name == *name || variable.aliases.iter().any(|alias| alias == name))
 }
 
-fn describe_group(text: &mut String, contract: &Contract, group: &Group, settings: &Settings, wanted: Option<&str>) {
+fn describe_group(text: &mut String, package: &Package, group: &Group, settings: &Settings, wanted: Option<&str>) {
     if wanted.is_none() {
         let _ = writeln!(text, "{}<NAME>_…", group.prefix);
         paragraph(text, &group.doc, "    ");
@@ -55,12 +58,12 @@ fn describe_group(text: &mut String, contract: &Contract, group: &Group, setting
                 |setting: &&Setting| setting.name.starts_with(&group.prefix) && setting.name.ends_with(&ending);
             let exact = |setting: &&Setting| wanted.is_none_or(|wanted| setting.name == wanted);
             let present = settings.settings.iter().filter(of_group).find(exact);
-            describe(text, contract, &format!("{}<NAME>{ending}", group.prefix), variable, present);
+            describe(text, package, &format!("{}<NAME>{ending}", group.prefix), variable, present);
         }
     }
 }
 
-fn describe(text: &mut String, contract: &Contract, name: &str, variable: &Variable, present: Option<&Setting>) {
+fn describe(text: &mut String, package: &Package, name: &str, variable: &Variable, present: Option<&Setting>) {
     let _ = writeln!(text, "{name}");
     paragraph(text, &variable.doc, "    ");
     if let Some(reason) = &variable.ignored {
@@ -83,7 +86,7 @@ fn describe(text: &mut String, contract: &Contract, name: &str, variable: &Varia
     if !variable.aliases.is_empty() {
         let _ = writeln!(text, "    old names:  {}", variable.aliases.join(", "));
     }
-    let _ = writeln!(text, "    ends up in: {}", destinations(contract, variable));
+    let _ = writeln!(text, "    ends up in: {}", destinations(package, variable));
     if let Some(setting) = present {
         let shown = if setting.shown.is_empty() { "not set" } else { &setting.shown };
         let _ = writeln!(text, "    now:        {shown} (from: {})", setting.source);
@@ -92,7 +95,8 @@ fn describe(text: &mut String, contract: &Contract, name: &str, variable: &Varia
 }
 
 /// The templates and parts of the contract that name a variable's key.
-fn destinations(contract: &Contract, variable: &Variable) -> String {
+fn destinations(package: &Package, variable: &Variable) -> String {
+    let contract: &Contract = &package.contract;
     let key = contract.key_of(variable);
     let mut places: Vec<String> = Vec::new();
     if variable.export.is_some() {
@@ -101,16 +105,15 @@ fn destinations(contract: &Contract, variable: &Variable) -> String {
     if contract.service.command.iter().any(|argument| format!("{argument:?}").contains(&key)) {
         places.push("the command line".into());
     }
-    let files = contract.files.iter().filter(|file| mentions(&contract.service.name, &file.template, &key));
+    let files = contract.files.iter().filter(|file| mentions(package, &file.template, &key));
     places.extend(files.map(|file| file.path.replace("{{ etc }}/", "")));
     places.dedup();
     if places.is_empty() { "defaults, rules and start-up of other settings".into() } else { places.join(", ") }
 }
 
-fn mentions(service: &str, template: &str, key: &str) -> bool {
-    let package = crate::catalogue::find(service, std::path::Path::new(crate::catalogue::FOLDER));
-    let text = package.ok().and_then(|package| package.files.get(template).cloned()).unwrap_or_default();
-    crate::expression::Expressions::variables(&text).is_ok_and(|names| names.contains(key))
+fn mentions(package: &Package, template: &str, key: &str) -> bool {
+    let text = package.files.get(template).map(String::as_str).unwrap_or_default();
+    Expressions::variables(text).is_ok_and(|names| names.contains(key))
 }
 
 fn paragraph(text: &mut String, words: &str, indent: &str) {

@@ -36,7 +36,7 @@ pub struct Own {
     /// `DL_ALLOW_INSECURE`: well-known secrets and insecure settings are warnings.
     pub allow_insecure: bool,
     /// `DL_SECRETS_DIR`: where secret files named like variables are.
-    pub secrets_dir: PathBuf,
+    pub secrets_dir: Option<PathBuf>,
 }
 
 /// Where the health endpoints listen unless told otherwise.
@@ -98,10 +98,7 @@ impl Own {
             exec: reader.flag("DL_EXEC", texts.exec),
             strict: reader.flag("DL_STRICT", texts.strict),
             allow_insecure: reader.flag("DL_ALLOW_INSECURE", texts.allow_insecure),
-            secrets_dir: reader
-                .text("DL_SECRETS_DIR", &path, texts.secrets_dir)
-                .unwrap_or_else(|| "/run/secrets".into())
-                .into(),
+            secrets_dir: reader.text("DL_SECRETS_DIR", &path, texts.secrets_dir).map(PathBuf::from),
         };
         (own, reader.problems)
     }

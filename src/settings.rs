@@ -229,7 +229,7 @@ impl<'a> Loader<'a> {
             (Some(text), None) => Some(Raw { text, source }),
             (None, Some(path)) => self.secret_file(name, &file_origin, PathBuf::from(path)),
             (None, None) => {
-                let path = self.options.check_files.then(|| self.options.secrets.path_for(name)).flatten()?;
+                let path = self.options.secrets.path_for(name)?;
                 self.secret_file(name, name, path)
             }
         }
@@ -854,7 +854,7 @@ mod tests {
             strict: false,
             allow_insecure: false,
             check_files: false,
-            secrets: SecretFiles { directory: "/nonexistent".into(), must_exist: false },
+            secrets: SecretFiles { directory: None, must_exist: false },
             run_dir: "/run/dl".into(),
             arguments: vec![],
             container: Container {

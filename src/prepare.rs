@@ -1,0 +1,172 @@
+//! The pure half of the pipeline: environment → settings → plan and files, with every problem found on the way.
+//!
+//! `check-env`, `render`, `explain` and `run` all begin here, so that they cannot disagree. Reads the contract, the
+//! environment and secret files; writes nothing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::catalogue::{self, Package};
+use crate::cli::From;
+use crate::compose;
+use crate::container::Container;
+use crate::contract::Contract;
+use crate::env::{Environment, SecretFiles};
+use crate::exit;
+use crate::own::Own;
+use crate::plan::Plan;
+use crate::redact::Secrets;
+use crate::render;
+use crate::report::{self, Problem};
+use crate::settings::{self, Options, Settings};
+
+/// Where an image names its service.
+const SERVICE_FILE: &str = "/etc/dl-entry/service";
+/// Where a file named like a variable is that variable, unless `DL_SECRETS_DIR` says otherwise.
+const SECRETS_DIR: &str = "/run/secrets";
+/// Where rendered files go unless `DL_RUN_DIR` says otherwise.
+pub const RUN_DIR: &str = "/run/dl";
+
+/// Text for the operator, and the status to end with.
+#[derive(Debug)]
+pub struct Failure {
+    pub status: u8,
+    pub text: String,
+}
+
+impl Failure {
+    /// `text` is printed once, by `entry`.
+    pub fn new(status: u8, text: impl ToString) -> Failure {
+        Failure { status, text: text.to_string() }
+    }
+}
+
+/// Everything known before anything is done.
+#[derive(Debug)]
+pub struct Prepared {
+    pub own: Own,
+    pub package: Package,
+    pub settings: Settings,
+    /// `None` where a problem stands in its way.
+    pub plan: Option<Plan>,
+    pub problems: Vec<Problem>,
+    /// The secrets of this environment, to keep out of everything printed.
+    pub secrets: Secrets,
+}
+
+impl Prepared {
+    /// The service's name.
+    pub fn service(&self) -> &str {
+        &self.package.contract.service.name
+    }
+
+    /// The plan, where nothing is wrong.
+    ///
+    /// # Errors
+    /// The whole report, and the status it ends with.
+    pub fn sound_plan(&self) -> Result<&Plan, Failure> {
+        match &self.plan {
+            Some(plan) if !report::has_errors(&self.problems) => Ok(plan),
+            _ => {
+                let text = report::text(self.service(), &self.problems);
+                Err(Failure::new(report::status(&self.problems), self.secrets.redact(&text)))
+            }
+        }
+    }
+}
+
+/// What is looked at, and how.
+#[derive(Debug, Default)]
+pub struct Request<'a> {
+    /// `--service`.
+    pub service: Option<&'a str>,
+    /// The operator's arguments.
+    pub arguments: &'a [OsString],
+    /// Whether the environment is this container's own, so that its files can be looked at.
+    pub here: bool,
+    pub strict: bool,
+    /// Where rendered files go, where `DL_RUN_DIR` does not say.
+    pub run_dir: Option<PathBuf>,
+}
+
+/// Words of the image's own service that stand for it as a first argument.
+pub fn image_words() -> Vec<String> {
+    let own = Own::load(&Environment::of_process()).0;
+    let name = service_name(None, &own).ok();
+    let package = name.and_then(|name| catalogue::find(&name, Path::new(catalogue::FOLDER)).ok());
+    package.map(|package| package.contract.service.words).unwrap_or_default()
+}
+
+fn service_name(argument: Option<&str>, own: &Own) -> Result<String, Failure> {
+    let image = || std::fs::read_to_string(SERVICE_FILE).ok().map(|text| text.trim().to_owned());
+    let name = argument.map(str::to_owned).or_else(|| own.service.clone()).or_else(image);
+    name.filter(|name| !name.is_empty()).ok_or_else(|| {
+        let names = catalogue::names(Path::new(catalogue::FOLDER)).join(", ");
+        Failure::new(exit::USAGE, format!("no service is named\n  say --service NAME or set DL_SERVICE: {names}"))
+    })
+}
+
+/// The variables of `--env-file`s, or of this process.
+///
+/// # Errors
+/// A file that cannot be read or is not one.
+pub fn environment_of(from: &From) -> Result<Environment, Failure> {
+    match from.env_files.is_empty() {
+        true => Ok(Environment::of_process()),
+        false => Environment::from_files(&from.env_files).map_err(|why| Failure::new(exit::USAGE, why)),
+    }
+}
+
+/// Validates, plans and renders, all in memory.
+///
+/// # Errors
+/// Only where there is no contract to hold against the environment; everything else is in `Prepared::problems`.
+pub fn prepare(environment: &Environment, request: &Request) -> Result<Prepared, Failure> {
+    let (own, mut problems) = Own::load(environment);
+    let name = service_name(request.service, &own)?;
+    let package = catalogue::find(&name, Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
+    let options = options_of(&own, &package.contract, request);
+    let (settings, found) = settings::load(&package.contract, environment, &options);
+    problems.extend(found);
+    let secrets = Secrets::of_this_run().clone();
+    for (name, value) in &settings.secrets {
+        secrets.add(name, value.as_bytes());
+    }
+    let sound = !report::has_errors(&problems);
+    let plan = sound.then(|| plan_of(&package, &settings, &options, &mut problems)).flatten();
+    Ok(Prepared { own, package, settings, plan, problems, secrets })
+}
+
+fn options_of(own: &Own, contract: &Contract, request: &Request) -> Options {
+    let usual_secrets = request.here.then(|| PathBuf::from(SECRETS_DIR));
+    Options {
+        strict: request.strict || own.strict,
+        allow_insecure: own.allow_insecure,
+        check_files: request.here,
+        secrets: SecretFiles { directory: own.secrets_dir.clone().or(usual_secrets), must_exist: request.here },
+        run_dir: own.run_dir.clone().or_else(|| request.run_dir.clone()).unwrap_or_else(|| PathBuf::from(RUN_DIR)),
+        arguments: service_arguments(contract, request.arguments),
+        container: Container::observe(),
+    }
+}
+
+/// The operator's arguments, less a first word that only stands for the service.
+fn service_arguments(contract: &Contract, arguments: &[OsString]) -> Vec<String> {
+    let texts = arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
+    let word = arguments.first().is_some_and(|first| contract.service.words.iter().any(|word| first == word.as_str()));
+    texts.skip(usize::from(word)).collect()
+}
+
+fn plan_of(package: &Package, settings: &Settings, options: &Options, problems: &mut Vec<Problem>) -> Option<Plan> {
+    let composed = compose::compose(&package.contract, settings, &options.arguments);
+    let (files, found) = render::render(package, settings);
+    problems.extend(found);
+    match composed {
+        Ok(plan) => Some(Plan { files, ..plan }),
+        Err(error) => {
+            let name = package.contract.service.name.clone();
+            problems.push(Problem::error(name, error.to_string()).with_status(exit::TEMPLATE));
+            None
+        }
+    }
+}

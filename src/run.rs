@@ -1,0 +1,386 @@
+//! `dl-entry run`: the effects, in their one order.
+//!
+//! prepare (pure) → write as whoever we are → become the service's user for good → health → wait → spawn → tasks →
+//! supervise → exit. A signal is honoured in every phase; nothing of the service runs before the drop is proven.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::{Run, WaitArgs};
+use crate::env::Environment;
+use crate::exit;
+use crate::health::{self, Health, Phase};
+use crate::http;
+use crate::log;
+use crate::network;
+use crate::own::Own;
+use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, Wait};
+use crate::prepare::{Failure, Prepared, RUN_DIR, Request, prepare};
+use crate::privilege::{self, Identity, Unprivileged};
+use crate::process;
+use crate::redact::Secrets;
+use crate::report::{self, Severity};
+use crate::signals::Signals;
+use crate::supervise::{self, Happened};
+use crate::tasks;
+use crate::value::parse_duration;
+use crate::wait::{self, Progress};
+use crate::write;
+
+/// One question to the service may take this long.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(900);
+/// Pauses between two questions to a service that is starting: short at first, then longer.
+const PROBE_PAUSES: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
+/// What a program run without a contract gets to end after SIGTERM, unless `DL_STOP_TIMEOUT` says otherwise.
+const PROGRAM_STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs the image's service to its end.
+///
+/// # Errors
+/// Everything that keeps it from starting, with its status.
+pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
+    let environment = Environment::of_process();
+    let (own, _) = Own::load(&environment);
+    start_log(&own);
+    let (run_dir, fallback) = run_dir(&own);
+    let service = arguments.service.as_deref();
+    let request = Request { service, arguments: &arguments.arguments, here: true, strict: false, run_dir: Some(run_dir.clone()) };
+    let prepared = prepare(&environment, &request)?;
+    let plan = prepared.sound_plan()?;
+    tell(&prepared, fallback.as_deref());
+    stop_if_asked(&mut signals)?;
+    let identity = identity(&prepared.package.contract.service.user)?;
+    write_plan(plan, &run_dir, identity.as_ref())?;
+    stop_if_asked(&mut signals)?;
+    let user = drop_privileges(identity.as_ref())?;
+    let command = with_identity(&plan.command, &user, &run_dir);
+    if arguments.exec || own.exec {
+        return Err(failed_start(&process::replace(&command, &user, &signals)));
+    }
+    let health = Health::new(&plan.service, &prepared.secrets);
+    let listener = health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?;
+    runtime()?.block_on(async {
+        let started = Started { plan, command: &command, user: &user, own: &own, health: &health };
+        let serving = serve(listener, &health, &plan.ready);
+        tokio::select! {
+            status = started.to_its_end(&mut signals) => status,
+            failure = serving => Err(failure),
+        }
+    })
+}
+
+/// Runs any program supervised, without a contract.
+///
+/// # Errors
+/// The program cannot be started, or root cannot be dropped.
+pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
+    let mut signals = signals;
+    let environment = Environment::of_process();
+    let (own, _) = Own::load(&environment);
+    start_log(&own);
+    let identity = identity("shusr")?;
+    let user = drop_privileges(identity.as_ref())?;
+    let inherited = environment.iter().filter(|(name, _)| !is_own(name));
+    let command = CommandLine {
+        argv: words.to_vec(),
+        environment: inherited.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        working_directory: None,
+    };
+    let command = with_identity(&command, &user, Path::new("/"));
+    if own.exec {
+        return Err(failed_start(&process::replace(&command, &user, &signals)));
+    }
+    runtime()?.block_on(async {
+        let child = process::spawn(&command, &user, &signals).map_err(|error| failed_start(&error))?;
+        let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
+        let ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, request).await;
+        Ok(ended.status())
+    })
+}
+
+/// `dl-entry wait`: 0 once every dependency answers.
+///
+/// # Errors
+/// What is still missing at the deadline, or a URL that is none.
+pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
+    let (own, _) = Own::load(&Environment::of_process());
+    start_log(&own);
+    log::set_phase("waiting");
+    let total = match &arguments.timeout {
+        None => own.wait_timeout,
+        Some(text) => {
+            let millis = parse_duration(text)
+                .map_err(|why| Failure::new(exit::USAGE, format!("--timeout {}\n  accepted: 60s, 2m or 1h30m", why.what)))?;
+            Duration::from_millis(millis)
+        }
+    };
+    let targets = arguments.urls.iter().map(|url| wait::parse_target(url)).collect::<Result<Vec<_>, _>>();
+    let targets = targets.map_err(|error| Failure::new(exit::USAGE, error))?;
+    runtime()?.block_on(async {
+        match supervise::run_to_end(wait::wait_for_all(&targets, total, &|_| {}), &mut signals, &|_| {}).await {
+            Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
+            Ok(Err(pending)) => Err(Failure::new(exit::DEPENDENCY, pending)),
+            Ok(Ok(())) => Ok(0),
+        }
+    })
+}
+
+// --- before the drop ----------------------------------------------------------------------------------------------
+
+fn start_log(own: &Own) {
+    let format = own.log_format.parse().unwrap_or_default();
+    let level = log::level(&own.log_level).unwrap_or(tracing::Level::INFO);
+    log::init(format, level, Secrets::of_this_run());
+    log::set_phase("validating");
+}
+
+fn is_own(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("DL_"))
+}
+
+/// Warnings and notices, one line each.
+fn tell(prepared: &Prepared, fallback: Option<&str>) {
+    for problem in &prepared.problems {
+        match problem.severity {
+            Severity::Notice => tracing::info!("{} {}", problem.variable, problem.message),
+            _ => tracing::warn!("{} {}", problem.variable, problem.message),
+        }
+    }
+    if let Some(fallback) = fallback {
+        tracing::warn!("{fallback}");
+    }
+    debug_assert!(!report::has_errors(&prepared.problems));
+}
+
+/// `DL_RUN_DIR`, or `/run/dl`, or, where that cannot be written, a folder of our own below the temporary one, with a
+/// warning that says so.
+fn run_dir(own: &Own) -> (PathBuf, Option<String>) {
+    if let Some(path) = &own.run_dir {
+        return (path.clone(), None);
+    }
+    let usual = Path::new(RUN_DIR);
+    let candidate = if usual.exists() { usual } else { Path::new("/run") };
+    if nix::unistd::access(candidate, nix::unistd::AccessFlags::W_OK).is_ok() {
+        return (usual.to_owned(), None);
+    }
+    let fallback = std::env::temp_dir().join(format!("dl-entry-{}", nix::unistd::geteuid()));
+    let shown = fallback.display();
+    let warning = format!("{RUN_DIR} cannot be written: files go to {shown}; mount a tmpfs there or set DL_RUN_DIR");
+    (fallback, Some(warning))
+}
+
+fn stop_if_asked(signals: &mut Signals) -> Result<(), Failure> {
+    match signals.pending_stop() {
+        Some(signal) => Err(Failure::new(exit::of_signal(signal), "")),
+        None => Ok(()),
+    }
+}
+
+/// Who the service runs as; `None` where we are not root and stay who we are.
+fn identity(user: &str) -> Result<Option<Identity>, Failure> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
+    let named = privilege::parse_user(user, &passwd, &group);
+    // An image without the house's user still runs as its number.
+    let identity = if user == "shusr" && named.is_err() { privilege::parse_user("1000:1000", &passwd, &group) } else { named };
+    identity.map(Some).map_err(|error| Failure::new(exit::PRIVILEGE, error))
+}
+
+fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {
+    log::set_phase("rendering");
+    private_fallback(run_dir).map_err(|why| Failure::new(exit::CANNOT_WRITE, why))?;
+    let parents = plan.files.iter().filter_map(|file| file.path.parent()).filter(|parent| parent.starts_with(run_dir));
+    let mut directories = vec![Directory { path: run_dir.to_owned(), mode: 0o755 }];
+    for parent in parents {
+        let below = parent.ancestors().take_while(|path| *path != run_dir).collect::<Vec<_>>();
+        directories.extend(below.into_iter().rev().map(|path| Directory { path: path.to_owned(), mode: 0o750 }));
+    }
+    directories.extend(plan.directories.iter().cloned());
+    let mut seen = std::collections::BTreeSet::new();
+    directories.retain(|directory| seen.insert(directory.path.clone()));
+    let owner = identity.map(|identity| (identity.uid, identity.gid));
+    let written = write::write_all(&plan.files, &directories, owner).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
+    written.iter().filter_map(write::Written::warning).for_each(|warning| tracing::warn!("{warning}"));
+    Ok(())
+}
+
+/// A folder below a temporary one may have been put there by anybody: it must be ours alone.
+fn private_fallback(run_dir: &Path) -> Result<(), String> {
+    if !run_dir.starts_with(std::env::temp_dir()) {
+        return Ok(());
+    }
+    let made = std::fs::DirBuilder::new().mode(0o700).create(run_dir);
+    match made {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(_) => {
+            let metadata = std::fs::symlink_metadata(run_dir).map_err(|error| format!("{}: {error}", run_dir.display()))?;
+            let uid = nix::unistd::geteuid().as_raw();
+            let ours = metadata.is_dir() && (metadata.uid() == uid || uid == 0) && metadata.mode() & 0o022 == 0;
+            let complaint = || format!("{} is not a folder of uid {uid} alone\n  remove it, or set DL_RUN_DIR", run_dir.display());
+            ours.then_some(()).ok_or_else(complaint)
+        }
+    }
+}
+
+fn drop_privileges(identity: Option<&Identity>) -> Result<Unprivileged, Failure> {
+    let dropped = match identity {
+        Some(identity) => privilege::become_user(identity),
+        None => privilege::stay(),
+    };
+    dropped.map_err(|error| Failure::new(exit::PRIVILEGE, error))
+}
+
+/// The command with the environment of who it runs as.
+fn with_identity(command: &CommandLine, user: &Unprivileged, run_dir: &Path) -> CommandLine {
+    let identity = user.identity();
+    let mut environment = command.environment.clone();
+    let home = match identity.home.as_os_str() {
+        home if home.is_empty() || home == "/" || !identity.home.is_dir() => run_dir.as_os_str(),
+        home => home,
+    };
+    let given_home = environment.iter().any(|(name, value)| name == "HOME" && Path::new(value).is_dir() && value != "/root");
+    for (name, value) in [("HOME", home), ("USER", OsStr::new(&identity.name)), ("LOGNAME", OsStr::new(&identity.name))] {
+        if name == "HOME" && given_home || value.is_empty() {
+            continue;
+        }
+        environment.retain(|(other, _)| other != name);
+        environment.push((name.into(), value.to_owned()));
+    }
+    CommandLine { environment, ..command.clone() }
+}
+
+fn failed_start(error: &process::SpawnError) -> Failure {
+    Failure::new(error.status(), error)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(Duration::from_secs(1)).build();
+    built.map_err(|error| Failure::new(exit::SYSTEM, format!("the event loop cannot be set up: {error}")))
+}
+
+// --- after the drop -----------------------------------------------------------------------------------------------
+
+/// Everything needed from here to the end.
+struct Started<'a> {
+    plan: &'a Plan,
+    command: &'a CommandLine,
+    user: &'a Unprivileged,
+    own: &'a Own,
+    health: &'a Health,
+}
+
+impl Started<'_> {
+    async fn to_its_end(&self, signals: &mut Signals) -> Result<u8, Failure> {
+        self.wait_for_dependencies(signals).await?;
+        self.health.set_phase(Phase::Starting);
+        let child = process::spawn(self.command, self.user, signals).map_err(|error| failed_start(&error))?;
+        self.health.set_child(child.pid());
+        tracing::info!(pid = child.pid(), "{} started", self.plan.service);
+        let events = |happened: Happened| self.note(&happened);
+        let supervised = supervise::supervise(child, signals, &self.plan.stop, self.own.stop_timeout, &events, request);
+        tokio::pin!(supervised);
+        let failed = tokio::select! {
+            ended = &mut supervised => return Ok(self.ended(&ended)),
+            failure = self.until_a_task_fails() => failure,
+        };
+        self.health.set_phase(Phase::Failed);
+        tracing::error!("{failed}");
+        // The same way out as for an operator: the whole ladder.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM);
+        self.ended(&supervised.await);
+        Err(Failure::new(exit::DEPENDENCY, format!("{} was stopped: {failed}", self.plan.service)))
+    }
+
+    async fn wait_for_dependencies(&self, signals: &mut Signals) -> Result<(), Failure> {
+        let waits: &[Wait] = &self.plan.waits;
+        if waits.is_empty() {
+            return stop_if_asked(signals);
+        }
+        self.health.set_phase(Phase::Waiting);
+        let progress = |progress: Progress| match progress {
+            Progress::Pending { name, error } => self.health.set_pending(name, error),
+            Progress::Ready { name, .. } => self.health.clear_pending(name),
+        };
+        let waiting = wait::wait_for_all(waits, self.own.wait_timeout, &progress);
+        let events = |happened: Happened| self.note(&happened);
+        match supervise::run_to_end(waiting, signals, &events).await {
+            Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
+            Ok(Err(pending)) => Err(Failure::new(exit::DEPENDENCY, pending)),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// Brings the service to readiness and does the contract's tasks; ends only with a failure.
+    async fn until_a_task_fails(&self) -> tasks::TaskError {
+        for task in &self.plan.tasks {
+            self.health.set_phase(Phase::Tasks(task.name().to_owned()));
+            if let Err(error) = tasks::run(task).await {
+                return error;
+            }
+        }
+        self.health.set_phase(Phase::Starting);
+        let mut pauses = PROBE_PAUSES.iter();
+        let mut pause = PROBE_PAUSES[0];
+        while ready(&self.plan.ready).await.is_err() {
+            tokio::time::sleep(pause).await;
+            pause = *pauses.next().unwrap_or(&PROBE_PAUSES[3]);
+        }
+        self.health.set_phase(Phase::Ready);
+        tracing::info!("{} is ready", self.plan.service);
+        std::future::pending().await
+    }
+
+    fn note(&self, happened: &Happened) {
+        match happened {
+            Happened::Forwarded { signal } => self.health.count_signal(*signal),
+            Happened::Reaped { ours: false, .. } => self.health.count_orphan(),
+            Happened::StopStarted { draining } => {
+                self.health.set_phase(if *draining { Phase::Draining } else { Phase::Stopping });
+            }
+            _ => {}
+        }
+    }
+
+    fn ended(&self, ended: &supervise::Exit) -> u8 {
+        self.health.child_ended(ended.status());
+        tracing::info!("{} {ended}", self.plan.service);
+        ended.status()
+    }
+}
+
+/// Serves the endpoints until the program ends; without an address, for ever silent.
+async fn serve(listener: Option<std::net::TcpListener>, health: &Health, probes: &[Probe]) -> Failure {
+    match listener {
+        None => std::future::pending().await,
+        Some(listener) => match health::serve(listener, health.clone(), async || ready(probes).await).await {
+            Ok(never) => match never {},
+            Err(error) => Failure::new(exit::SYSTEM, error),
+        },
+    }
+}
+
+/// Asks the service every question of its contract; the first that is not answered as expected is the reason.
+async fn ready(probes: &[Probe]) -> Result<(), String> {
+    for probe in probes {
+        match probe {
+            Probe::Http(http) => http::ask(http, PROBE_TIMEOUT).await.map_err(|unmet| unmet.to_string())?,
+            Probe::Tcp { host, port } => {
+                let connected = tokio::time::timeout(PROBE_TIMEOUT, network::connect(host, *port)).await;
+                connected.unwrap_or_else(|_| Err("no answer".into())).map_err(|why| format!("{host}:{port}: {why}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A rung's request.
+async fn request(probe: &HttpProbe, timeout: Duration) -> Result<(), String> {
+    http::ask(probe, timeout).await.map_err(|unmet| unmet.to_string())
+}
