@@ -9,7 +9,7 @@ pub mod cli;
 pub mod compose;
 pub mod container;
 pub mod contract;
-pub mod entry;
+//pub mod entry;
 pub mod env;
 pub mod exit;
 pub mod explain;

@@ -323,7 +323,9 @@ fn write_line(stderr: &impl AsFd, line: &str, lost: &AtomicU64) {
     }
     match lost.swap(0, Ordering::Relaxed) {
         0 => write_whole(stderr, line.as_bytes()),
-        count => write_whole(stderr, format!("dl-entry: {count} log lines lost, nobody read stderr\n{line}").as_bytes()),
+        count => {
+            write_whole(stderr, format!("dl-entry: {count} log lines lost, nobody read stderr\n{line}").as_bytes())
+        }
     }
 }
 

@@ -348,12 +348,7 @@ fn hexadecimal_number(text: &str, digits: usize) -> Option<u32> {
 }
 
 /// Reports the length when every byte is spelt by `form`, one after the other.
-fn report_all_bytes(
-    bytes: &[u8],
-    text: &str,
-    form: fn(&str, u8) -> Option<usize>,
-    report: &mut dyn FnMut(usize),
-) {
+fn report_all_bytes(bytes: &[u8], text: &str, form: fn(&str, u8) -> Option<usize>, report: &mut dyn FnMut(usize)) {
     let length = bytes.iter().try_fold(0, |length, byte| Some(length + form(&text[length..], *byte)?));
     if let Some(length) = length {
         report(length);
@@ -408,7 +403,8 @@ fn quoted_spellings(character: char, text: &str, report: &mut dyn FnMut(usize)) 
     if character == ' ' && text.starts_with('+') {
         report(1);
     }
-    if character.is_ascii_punctuation() && text.strip_prefix(character).is_some_and(|rest| rest.starts_with(character)) {
+    if character.is_ascii_punctuation() && text.strip_prefix(character).is_some_and(|rest| rest.starts_with(character))
+    {
         report(2);
     }
     if character == '\'' {
