@@ -121,7 +121,7 @@ async fn what_cannot_be_asked_is_final() {
 }
 
 #[tokio::test]
-async fn a_proxy_in_the_environment_is_not_used_and_headers_arrive() {
+async fn method_headers_and_body_arrive_as_they_are() {
     let server = testing::http(vec![Script::answer(200, "")]).await;
     let asked = HttpProbe {
         method: "PUT".to_owned(),

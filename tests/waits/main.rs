@@ -3,6 +3,7 @@
 //! Needs Debian's `postgresql` and `etcd-server`, and a `minio` (built once with
 //! `CGO_ENABLED=0 GOBIN=FOLDER go install github.com/minio/minio@latest`) in PATH or in the cache folder.
 
+mod environment;
 mod etcd;
 mod minio;
 mod postgres;
