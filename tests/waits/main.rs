@@ -55,7 +55,7 @@ async fn expect_refused(url: &str) -> String {
 
 /// The last error of a wait that is still pending when its short deadline comes.
 async fn expect_pending(url: &str) -> String {
-    let (outcome, _) = watch(&[url], Duration::from_millis(900)).await;
+    let (outcome, _) = watch(&[url], Duration::from_secs(2)).await;
     let pending = outcome.unwrap_err();
     assert!(pending.to_string().ends_with("set DL_WAIT_TIMEOUT higher if they only need more time"), "{pending}");
     pending.dependencies[0].1.clone()
