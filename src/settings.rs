@@ -508,9 +508,35 @@ impl<'a> Loader<'a> {
     // --- passthrough --------------------------------------------------------------------------------------------
 
     fn read_passthroughs(&mut self) {
-        for Passthrough { key, prefix, extra, .. } in &self.contract.passthrough {
-            let map = self.passthrough_map(prefix, extra);
+        for Passthrough { key, prefix, extra, literal, keys, .. } in &self.contract.passthrough {
+            let mut map = self.passthrough_map(prefix, extra);
+            self.read_native_names(literal, keys, &mut map);
             self.settings.context.insert(key.clone(), &map);
+        }
+    }
+
+    /// Variables nobody declared whose names are the service's own names of its keys.
+    fn read_native_names(&mut self, literal: &[String], keys: &[String], map: &mut BTreeMap<String, String>) {
+        let undeclared = self.environment.names().filter(|name| !self.known.contains(*name));
+        let named = undeclared.filter_map(|name| {
+            let as_it_is = literal.iter().any(|prefix| name.starts_with(prefix.as_str()));
+            let key = if as_it_is { Some(name.to_owned()) } else { key_of_native_name(keys, name) };
+            key.map(|key| (name.to_owned(), key))
+        });
+        for (name, key) in named.collect::<Vec<_>>() {
+            let Some(value) = self.text_of(&name, false) else { continue };
+            if map.get(&key).is_some_and(|earlier| *earlier != value) {
+                let problem = Problem::error(&name, format!("sets {key}, which another variable sets differently"));
+                self.problems.push(problem.accepted("the key in one place").from_source("environment"));
+            }
+            self.settings.settings.push(Setting {
+                shown: value.clone(),
+                key: key.clone(),
+                name,
+                source: Source::Environment,
+                secret: false,
+            });
+            map.insert(key, value);
         }
     }
 
@@ -744,6 +770,20 @@ pub fn passthrough_key(name: &str) -> String {
     key
 }
 
+/// `NESSIE_SECRETS_CACHE_TTL` → `nessie.secrets.cache.ttl`, where that is one of `keys`. Of several keys that fit, the
+/// one with the longest text of its own; what `*` stands for is in lower case.
+fn key_of_native_name(keys: &[String], name: &str) -> Option<String> {
+    let spelt = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+    };
+    let fitting = keys.iter().filter_map(|key| {
+        let Some((before, after)) = key.split_once('*') else { return (spelt(key) == name).then(|| (key, key.clone())) };
+        let chosen = name.strip_prefix(&spelt(before))?.strip_suffix(&spelt(after))?;
+        (!chosen.is_empty()).then(|| (key, format!("{before}{}{after}", chosen.to_lowercase())))
+    });
+    fitting.max_by_key(|(key, _)| (!key.contains('*'), key.len())).map(|(_, key)| key)
+}
+
 /// A value that everybody knows, or that was never filled in: says which.
 fn placeholder(value: &str, further: &[String]) -> Option<&'static str> {
     const KNOWN: [&str; 24] = [
@@ -848,6 +888,18 @@ pub fn edit_distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_native_name_is_the_key_with_the_longest_text_of_its_own() {
+        let keys = ["a.cache.ttl", "a.buckets.*.name", "a.buckets.*.iam.role-name", "a.map.*"].map(str::to_owned);
+        let key = |name: &str| key_of_native_name(&keys, name);
+        assert_eq!(key("A_CACHE_TTL"), Some("a.cache.ttl".into()));
+        assert_eq!(key("A_BUCKETS_MY_LAKE_IAM_ROLE_NAME"), Some("a.buckets.my_lake.iam.role-name".into()));
+        assert_eq!(key("A_BUCKETS_X_NAME"), Some("a.buckets.x.name".into()));
+        assert_eq!(key("A_MAP_FOO"), Some("a.map.foo".into()));
+        assert_eq!(key("A_BUCKETS__NAME"), None);
+        assert_eq!(key("A_CACHE_TTLS"), None);
+    }
 
     fn options() -> Options {
         Options {
