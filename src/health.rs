@@ -45,8 +45,17 @@ pub enum Phase {
 }
 
 impl Phase {
-    const LABELS: [&'static str; 9] =
-        ["validating", "rendering", "waiting", "tasks", "starting", "ready", "draining", "stopping", "failed"];
+    const LABELS: [&'static str; 9] = [
+        "validating",
+        "rendering",
+        "waiting",
+        "tasks",
+        "starting",
+        "ready",
+        "draining",
+        "stopping",
+        "failed",
+    ];
 
     /// The name without that of the task, as in the metrics.
     pub fn label(&self) -> &'static str {
@@ -121,7 +130,10 @@ impl Health {
             signals_forwarded: BTreeMap::new(),
             most_cpu_seconds: 0.0,
         };
-        Health { state: Arc::new(Mutex::new(state)), secrets: secrets.clone() }
+        Health {
+            state: Arc::new(Mutex::new(state)),
+            secrets: secrets.clone(),
+        }
     }
 
     /// Enters a phase, here and in the log.
@@ -193,7 +205,11 @@ impl Health {
             ok: answer.is_ok(),
             phase: state.phase.to_string(),
             since: state.since.elapsed(),
-            pending: state.pending.iter().map(|(name, error)| (name.clone(), error.clone())).collect(),
+            pending: state
+                .pending
+                .iter()
+                .map(|(name, error)| (name.clone(), error.clone()))
+                .collect(),
             reasons: answer.err().into_iter().collect(),
         }
     }
@@ -202,7 +218,9 @@ impl Health {
 impl State {
     /// That this is asked at all shows that the loop of PID 1 turns.
     fn live(&self) -> Result<(), String> {
-        let ended = self.last_exit.filter(|_| self.child.is_none() && !self.phase.is_stopping());
+        let ended = self
+            .last_exit
+            .filter(|_| self.child.is_none() && !self.phase.is_stopping());
         match (&self.phase, ended) {
             (Phase::Failed, _) => Err("the start has failed".to_owned()),
             (_, Some(status)) => Err(format!("{} has ended with status {status}", self.service)),
@@ -211,7 +229,11 @@ impl State {
     }
 
     fn started(&self) -> Result<(), String> {
-        if self.was_ready { Ok(()) } else { Err(format!("{} has not been ready yet", self.service)) }
+        if self.was_ready {
+            Ok(())
+        } else {
+            Err(format!("{} has not been ready yet", self.service))
+        }
     }
 
     fn may_be_ready(&self) -> Result<(), String> {
@@ -287,7 +309,8 @@ impl Report {
     fn json(&self, secrets: &Secrets) -> String {
         let redacted = |text: &str| serde_json::Value::from(secrets.redact(text));
         let pending = self.pending.iter();
-        let pending = pending.map(|(name, error)| serde_json::json!({"name": redacted(name), "error": redacted(error)}));
+        let pending =
+            pending.map(|(name, error)| serde_json::json!({"name": redacted(name), "error": redacted(error)}));
         let report = serde_json::json!({
             "status": self.status(),
             "phase": redacted(&self.phase),
@@ -314,7 +337,9 @@ pub fn bind(address: &str) -> Result<Option<TcpListener>, HealthError> {
             Err(error) => failure = failure.or(Some(bind_error(candidate, error))),
         }
     }
-    Err(failure.unwrap_or_else(|| HealthError::Address { value: address.to_owned() }))
+    Err(failure.unwrap_or_else(|| HealthError::Address {
+        value: address.to_owned(),
+    }))
 }
 
 /// Connections that wait to be accepted: with std's 128 a crowd makes a probe wait a second for its next SYN.
@@ -390,7 +415,10 @@ impl fmt::Display for HealthError {
             HealthError::Off => f.write_str("there is no health endpoint to ask: DL_HEALTH_ADDR is off"),
             HealthError::Unreachable { address, source } => {
                 let reason = reason(source);
-                write!(f, "cannot reach the health endpoint at {address}: {reason} (address from DL_HEALTH_ADDR)")
+                write!(
+                    f,
+                    "cannot reach the health endpoint at {address}: {reason} (address from DL_HEALTH_ADDR)"
+                )
             }
             HealthError::NoAnswer { address, reason } => {
                 write!(f, "no answer from the health endpoint at {address}: {reason}")
@@ -424,7 +452,12 @@ mod tests {
     #[test]
     fn live_is_true_in_every_phase_but_failed() {
         let health = health();
-        for phase in [Phase::Rendering, Phase::Waiting, Phase::Tasks("s3-buckets".into()), Phase::Starting] {
+        for phase in [
+            Phase::Rendering,
+            Phase::Waiting,
+            Phase::Tasks("s3-buckets".into()),
+            Phase::Starting,
+        ] {
             health.set_phase(phase);
             assert!(ok(&health, Question::Live));
         }
@@ -445,8 +478,14 @@ mod tests {
         health.set_child(4711);
         health.set_phase(Phase::Ready);
         health.child_ended(137);
-        assert_eq!(health.report(Question::Live).reasons, ["nessie has ended with status 137"]);
-        assert_eq!(health.report(Question::Ready).reasons, ["nessie has ended with status 137"]);
+        assert_eq!(
+            health.report(Question::Live).reasons,
+            ["nessie has ended with status 137"]
+        );
+        assert_eq!(
+            health.report(Question::Ready).reasons,
+            ["nessie has ended with status 137"]
+        );
     }
 
     #[test]
@@ -463,7 +502,10 @@ mod tests {
     #[test]
     fn ready_is_false_before_and_from_the_first_stop_rung_on() {
         let health = health();
-        assert_eq!(health.report(Question::Ready).reasons, ["nessie has not been ready yet"]);
+        assert_eq!(
+            health.report(Question::Ready).reasons,
+            ["nessie has not been ready yet"]
+        );
         health.set_phase(Phase::Ready);
         assert!(ok(&health, Question::Ready));
         health.set_phase(Phase::Draining);
@@ -495,9 +537,15 @@ mod tests {
 
     #[test]
     fn an_address_may_leave_out_the_host_and_anything_else_is_explained() {
-        assert_eq!(addresses(":9190").unwrap(), ["[::]:9190".parse().unwrap(), "0.0.0.0:9190".parse().unwrap()]);
+        assert_eq!(
+            addresses(":9190").unwrap(),
+            ["[::]:9190".parse().unwrap(), "0.0.0.0:9190".parse().unwrap()]
+        );
         assert_eq!(addresses("[::]:9190").unwrap(), ["[::]:9190".parse().unwrap()]);
-        assert_eq!(addresses("127.0.0.1:9190").unwrap(), ["127.0.0.1:9190".parse().unwrap()]);
+        assert_eq!(
+            addresses("127.0.0.1:9190").unwrap(),
+            ["127.0.0.1:9190".parse().unwrap()]
+        );
         assert!(bind("off").unwrap().is_none());
         for wrong in ["9190", "", "host:9190", "::9190", "0.0.0.0:99999", "0.0.0.0"] {
             let expected = format!(

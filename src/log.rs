@@ -58,13 +58,18 @@ pub fn level(text: &str) -> Option<Level> {
 pub fn init(format: Format, level: Level, secrets: &Secrets) {
     static ONCE: OnceLock<()> = OnceLock::new();
     let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    *settings() = Settings { format, level, coloured, secrets: secrets.clone() };
+    *settings() = Settings {
+        format,
+        level,
+        coloured,
+        secrets: secrets.clone(),
+    };
     let first = ONCE.set(()).is_ok();
     if first {
         started();
         // Fails when a program that embeds this library has a subscriber of its own, which then stays.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines));
-        std::panic::set_hook(Box::new(|panic| write_panic(panic)));
+        std::panic::set_hook(Box::new(write_panic));
     } else {
         tracing::callsite::rebuild_interest_cache();
     }
@@ -88,7 +93,12 @@ fn settings() -> MutexGuard<'static, Settings> {
     static SETTINGS: OnceLock<Mutex<Settings>> = OnceLock::new();
     lock(SETTINGS.get_or_init(|| {
         let secrets = Secrets::of_this_run().clone();
-        Mutex::new(Settings { format: Format::Text, level: Level::INFO, coloured: false, secrets })
+        Mutex::new(Settings {
+            format: Format::Text,
+            level: Level::INFO,
+            coloured: false,
+            secrets,
+        })
     }))
 }
 
@@ -112,7 +122,12 @@ impl<S: Subscriber> Layer<S> for Lines {
         let level = settings().level;
         let own = metadata.target().starts_with("dl_entry");
         // Libraries are heard when something is wrong, or when everything is asked for.
-        *metadata.level() <= if own || level == Level::TRACE { level } else { level.min(Level::WARN) }
+        *metadata.level()
+            <= if own || level == Level::TRACE {
+                level
+            } else {
+                level.min(Level::WARN)
+            }
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -181,7 +196,13 @@ struct Record<'event> {
 
 fn write_event(level: Level, content: Content) {
     let phase = lock(&PHASE).clone();
-    let record = Record { time: SystemTime::now(), elapsed: started().elapsed(), level, phase: &phase, content };
+    let record = Record {
+        time: SystemTime::now(),
+        elapsed: started().elapsed(),
+        level,
+        phase: &phase,
+        content,
+    };
     let line = {
         let settings = settings();
         match settings.format {
@@ -201,9 +222,16 @@ fn text_line(record: &Record<'_>, secrets: &Secrets, coloured: bool) -> String {
         push_value(&mut text, value);
     }
     let (time, elapsed) = (Timestamp(record.time), record.elapsed.as_secs_f64());
-    let (colour, reset) = if coloured { (colour(record.level), "\x1b[0m") } else { ("", "") };
+    let (colour, reset) = if coloured {
+        (colour(record.level), "\x1b[0m")
+    } else {
+        ("", "")
+    };
     let (level, phase) = (record.level.as_str(), record.phase);
-    format!("{time} {colour}{level:<5}{reset} {phase:<10} +{elapsed:.3}s {}\n", secrets.redact(&text))
+    format!(
+        "{time} {colour}{level:<5}{reset} {phase:<10} +{elapsed:.3}s {}\n",
+        secrets.redact(&text)
+    )
 }
 
 fn colour(level: Level) -> &'static str {
@@ -265,7 +293,11 @@ fn json_line(record: &Record<'_>, secrets: &Secrets) -> String {
     line.insert("elapsed_ms".into(), (record.elapsed.as_millis() as u64).into());
     line.insert("message".into(), secrets.redact(&record.content.message).into());
     for (name, value) in &record.content.fields {
-        let name = if line.contains_key(*name) { format!("{name}_") } else { (*name).to_owned() };
+        let name = if line.contains_key(*name) {
+            format!("{name}_")
+        } else {
+            (*name).to_owned()
+        };
         line.insert(name, redacted_value(value, secrets));
     }
     format!("{}\n", serde_json::Value::Object(line))
@@ -290,7 +322,11 @@ impl fmt::Display for Timestamp {
         let (year, month, day) = civil_date(since.as_secs() / 86_400);
         let second = since.as_secs() % 86_400;
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+            since.subsec_millis()
+        )
     }
 }
 
@@ -302,7 +338,11 @@ fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -316,14 +356,21 @@ const PATIENCE_MILLIS: u16 = 1000;
 
 /// One write(2) for the whole line, so that the lines of several processes do not mix (pipe(7), PIPE_BUF).
 fn write_line(stderr: &impl AsFd, line: &str, lost: &AtomicU64) {
-    let patience = if lost.load(Ordering::Relaxed) == 0 { PATIENCE_MILLIS } else { 0 };
+    let patience = if lost.load(Ordering::Relaxed) == 0 {
+        PATIENCE_MILLIS
+    } else {
+        0
+    };
     if !is_writable(stderr, patience) {
         lost.fetch_add(1, Ordering::Relaxed);
         return;
     }
     match lost.swap(0, Ordering::Relaxed) {
         0 => write_whole(stderr, line.as_bytes()),
-        count => write_whole(stderr, format!("dl-entry: {count} log lines lost, nobody read stderr\n{line}").as_bytes()),
+        count => write_whole(
+            stderr,
+            format!("dl-entry: {count} log lines lost, nobody read stderr\n{line}").as_bytes(),
+        ),
     }
 }
 
@@ -348,10 +395,23 @@ fn write_whole(stderr: &impl AsFd, mut rest: &[u8]) {
 fn write_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic");
-    let place = panic.location().map(|location| format!(" at {}:{}", location.file(), location.line()));
-    let message = format!("internal error{}: {text} (a bug in dl-entry, please report it)", place.unwrap_or_default());
-    write_event(Level::ERROR, Content { message, fields: Vec::new() });
+    let text = text
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic");
+    let place = panic
+        .location()
+        .map(|location| format!(" at {}:{}", location.file(), location.line()));
+    let message = format!(
+        "internal error{}: {text} (a bug in dl-entry, please report it)",
+        place.unwrap_or_default()
+    );
+    write_event(
+        Level::ERROR,
+        Content {
+            message,
+            fields: Vec::new(),
+        },
+    );
 }
 
 #[cfg(test)]
@@ -365,7 +425,10 @@ mod tests {
             elapsed: Duration::from_millis(1234),
             level: Level::INFO,
             phase: "waiting",
-            content: Content { message: message.to_owned(), fields },
+            content: Content {
+                message: message.to_owned(),
+                fields,
+            },
         }
     }
 
@@ -377,7 +440,11 @@ mod tests {
 
     #[test]
     fn a_text_line_has_time_level_phase_elapsed_message_and_fields() {
-        let fields = vec![("attempt", 3.into()), ("error", "connection refused".into()), ("host", "db".into())];
+        let fields = vec![
+            ("attempt", 3.into()),
+            ("error", "connection refused".into()),
+            ("host", "db".into()),
+        ];
         let line = text_line(&record("postgres://db:5432 is not ready", fields), &secrets(), false);
         let expected = "2026-11-23T10:00:00.123Z INFO  waiting    +1.234s postgres://db:5432 is not ready attempt=3 \
                         error=\"connection refused\" host=db\n";
@@ -403,12 +470,20 @@ mod tests {
         assert_eq!(line, expected);
         let json = json_line(&record(text, vec![]), &Secrets::default());
         assert_eq!(json.matches('\n').count(), 1);
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["message"], text);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&json).unwrap()["message"],
+            text
+        );
     }
 
     #[test]
     fn secrets_are_redacted_in_messages_and_fields_of_both_formats() {
-        let fields = || vec![("value", "\"hunter22\\\n".into()), ("json", r#"{"p":"\"hunter22\\\n"}"#.into())];
+        let fields = || {
+            vec![
+                ("value", "\"hunter22\\\n".into()),
+                ("json", r#"{"p":"\"hunter22\\\n"}"#.into()),
+            ]
+        };
         let text = text_line(&record("with \"hunter22\\\n!", fields()), &secrets(), false);
         assert!(!text.contains("hunter22"), "{text}");
         assert!(text.contains(" with ‹redacted:PASSWORD›! value="), "{text}");
@@ -422,7 +497,10 @@ mod tests {
     #[test]
     fn only_the_level_is_coloured() {
         let line = text_line(&record("message", vec![]), &secrets(), true);
-        assert_eq!(line, "2026-11-23T10:00:00.123Z \x1b[32mINFO \x1b[0m waiting    +1.234s message\n");
+        assert_eq!(
+            line,
+            "2026-11-23T10:00:00.123Z \x1b[32mINFO \x1b[0m waiting    +1.234s message\n"
+        );
     }
 
     #[test]

@@ -24,7 +24,12 @@ pub fn ask(question: Question, address: &str) -> Result<(bool, String), HealthEr
     for candidate in reachable(address)? {
         match TcpStream::connect_timeout(&candidate, remaining(deadline)) {
             Ok(stream) => return answer(stream, candidate, question, deadline),
-            Err(source) => failure = HealthError::Unreachable { address: candidate, source },
+            Err(source) => {
+                failure = HealthError::Unreachable {
+                    address: candidate,
+                    source,
+                }
+            }
         }
     }
     Err(failure)
@@ -36,7 +41,10 @@ fn reachable(address: &str) -> Result<Vec<SocketAddr>, HealthError> {
     let loopback = |address: SocketAddr| match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => vec![(Ipv4Addr::LOCALHOST, address.port()).into()],
         IpAddr::V6(ip) if ip.is_unspecified() => {
-            vec![(Ipv6Addr::LOCALHOST, address.port()).into(), (Ipv4Addr::LOCALHOST, address.port()).into()]
+            vec![
+                (Ipv6Addr::LOCALHOST, address.port()).into(),
+                (Ipv4Addr::LOCALHOST, address.port()).into(),
+            ]
         }
         _ => vec![address],
     };
@@ -47,7 +55,9 @@ fn reachable(address: &str) -> Result<Vec<SocketAddr>, HealthError> {
 
 fn remaining(deadline: Instant) -> Duration {
     // Zero means for ever to the socket options, and is refused by connect_timeout.
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    deadline
+        .saturating_duration_since(Instant::now())
+        .max(Duration::from_millis(1))
 }
 
 fn answer(
@@ -58,7 +68,9 @@ fn answer(
 ) -> Result<(bool, String), HealthError> {
     let no_answer = |reason: String| HealthError::NoAnswer { address, reason };
     let answer = exchange(stream, address, question, deadline).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => no_answer(format!("none within {} s", DEADLINE.as_secs())),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            no_answer(format!("none within {} s", DEADLINE.as_secs()))
+        }
         _ => no_answer(super::reason(&error)),
     })?;
     let answer = String::from_utf8_lossy(&answer);
@@ -67,7 +79,9 @@ fn answer(
     match (status, line) {
         (Some("200"), Some(line)) => Ok((true, line.to_owned())),
         (Some("503"), Some(line)) => Ok((false, line.to_owned())),
-        (Some(status), _) => Err(no_answer(format!("HTTP status {status}; is something else listening there?"))),
+        (Some(status), _) => Err(no_answer(format!(
+            "HTTP status {status}; is something else listening there?"
+        ))),
         _ => Err(no_answer("not HTTP; is something else listening there?".to_owned())),
     }
 }

@@ -26,7 +26,13 @@ impl Health {
         write_start(&mut text, &state, self);
         write_service(&mut text, &state, usage.as_ref());
         if let Some(bytes) = own {
-            family(&mut text, "dl_entry_resident_memory_bytes", "gauge", "bytes", "Resident memory of dl-entry itself.");
+            family(
+                &mut text,
+                "dl_entry_resident_memory_bytes",
+                "gauge",
+                "bytes",
+                "Resident memory of dl-entry itself.",
+            );
             sample(&mut text, "dl_entry_resident_memory_bytes", &[], bytes);
         }
         text.push_str("# EOF\n");
@@ -35,42 +41,105 @@ impl Health {
 }
 
 fn write_start(text: &mut String, state: &State, health: &Health) {
-    family(text, "dl_entry", "info", "", "Version of dl-entry and the service it runs.");
+    family(
+        text,
+        "dl_entry",
+        "info",
+        "",
+        "Version of dl-entry and the service it runs.",
+    );
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("service", &state.service)];
     sample(text, "dl_entry_info", &labels, 1);
 
-    family(text, "dl_entry_phase", "stateset", "", "Where the start, or the stop, has got to.");
+    family(
+        text,
+        "dl_entry_phase",
+        "stateset",
+        "",
+        "Where the start, or the stop, has got to.",
+    );
     for label in Phase::LABELS {
-        sample(text, "dl_entry_phase", &[("dl_entry_phase", label)], u8::from(label == state.phase.label()));
+        sample(
+            text,
+            "dl_entry_phase",
+            &[("dl_entry_phase", label)],
+            u8::from(label == state.phase.label()),
+        );
     }
 
-    family(text, "dl_entry_phase_duration_seconds", "gauge", "seconds", "Time spent in each phase so far.");
+    family(
+        text,
+        "dl_entry_phase_duration_seconds",
+        "gauge",
+        "seconds",
+        "Time spent in each phase so far.",
+    );
     let mut durations = state.durations.clone();
     *durations.entry(state.phase.label()).or_default() += state.since.elapsed();
     for (label, duration) in durations {
-        sample(text, "dl_entry_phase_duration_seconds", &[("phase", label)], duration.as_secs_f64());
+        sample(
+            text,
+            "dl_entry_phase_duration_seconds",
+            &[("phase", label)],
+            duration.as_secs_f64(),
+        );
     }
 
-    family(text, "dl_entry_dependency_pending", "gauge", "", "Dependencies that do not answer yet.");
+    family(
+        text,
+        "dl_entry_dependency_pending",
+        "gauge",
+        "",
+        "Dependencies that do not answer yet.",
+    );
     for name in state.pending.keys() {
-        sample(text, "dl_entry_dependency_pending", &[("dependency", &health.secrets.redact(name))], 1);
+        sample(
+            text,
+            "dl_entry_dependency_pending",
+            &[("dependency", &health.secrets.redact(name))],
+            1,
+        );
     }
 }
 
 fn write_service(text: &mut String, state: &State, usage: Option<&Usage>) {
-    family(text, "dl_entry_service_restarts", "counter", "", "Starts of the service after the first.");
+    family(
+        text,
+        "dl_entry_service_restarts",
+        "counter",
+        "",
+        "Starts of the service after the first.",
+    );
     sample(text, "dl_entry_service_restarts_total", &[], state.restarts);
 
-    family(text, "dl_entry_orphans_reaped", "counter", "", "Processes reaped that nobody waited for.");
+    family(
+        text,
+        "dl_entry_orphans_reaped",
+        "counter",
+        "",
+        "Processes reaped that nobody waited for.",
+    );
     sample(text, "dl_entry_orphans_reaped_total", &[], state.orphans_reaped);
 
-    family(text, "dl_entry_signals_forwarded", "counter", "", "Signals passed on to the service.");
+    family(
+        text,
+        "dl_entry_signals_forwarded",
+        "counter",
+        "",
+        "Signals passed on to the service.",
+    );
     for (signal, count) in &state.signals_forwarded {
         sample(text, "dl_entry_signals_forwarded_total", &[("signal", signal)], count);
     }
 
     if let Some(status) = state.last_exit {
-        family(text, "dl_entry_service_last_exit_status", "gauge", "", "Last exit status, 128+n for signal n.");
+        family(
+            text,
+            "dl_entry_service_last_exit_status",
+            "gauge",
+            "",
+            "Last exit status, 128+n for signal n.",
+        );
         sample(text, "dl_entry_service_last_exit_status", &[], status);
     }
 
@@ -81,10 +150,22 @@ fn write_service(text: &mut String, state: &State, usage: Option<&Usage>) {
     let Some(usage) = usage else { return };
     if let Some(bytes) = usage.resident_bytes {
         let about_memory = "Resident memory of the service's main process.";
-        family(text, "dl_entry_service_resident_memory_bytes", "gauge", "bytes", about_memory);
+        family(
+            text,
+            "dl_entry_service_resident_memory_bytes",
+            "gauge",
+            "bytes",
+            about_memory,
+        );
         sample(text, "dl_entry_service_resident_memory_bytes", &[], bytes);
     }
-    family(text, "dl_entry_service_processes", "gauge", "", "Processes of the service, itself included.");
+    family(
+        text,
+        "dl_entry_service_processes",
+        "gauge",
+        "",
+        "Processes of the service, itself included.",
+    );
     sample(text, "dl_entry_service_processes", &[], usage.processes);
 }
 
@@ -97,8 +178,15 @@ fn family(text: &mut String, name: &str, kind: &str, unit: &str, help: &str) {
 }
 
 fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
+        .collect();
+    let labels = if labels.is_empty() {
+        String::new()
+    } else {
+        format!("{{{}}}", labels.join(","))
+    };
     let _ = writeln!(text, "{name}{labels} {value}");
 }
 
@@ -122,10 +210,18 @@ fn service_usage(child: i32) -> Usage {
         children.entry(process.parent).or_default().push(*pid);
     }
     let family = with_descendants(child, &children);
-    let ticks: u64 = family.iter().filter_map(|pid| processes.get(pid)).map(|process| process.ticks).sum();
+    let ticks: u64 = family
+        .iter()
+        .filter_map(|pid| processes.get(pid))
+        .map(|process| process.ticks)
+        .sum();
     let resident_bytes = resident_bytes(&child.to_string());
     let alive = family.iter().filter(|pid| processes.contains_key(pid)).count();
-    Usage { resident_bytes, cpu_seconds: ticks as f64 / TICKS_PER_SECOND, processes: alive }
+    Usage {
+        resident_bytes,
+        cpu_seconds: ticks as f64 / TICKS_PER_SECOND,
+        processes: alive,
+    }
 }
 
 fn with_descendants(root: i32, children: &BTreeMap<i32, Vec<i32>>) -> BTreeSet<i32> {
@@ -149,15 +245,24 @@ struct Process {
 fn all_processes() -> BTreeMap<i32, Process> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| Some((pid, process(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?))).collect()
+    pids.filter_map(|pid| Some((pid, process(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?)))
+        .collect()
 }
 
 /// A line of `/proc/PID/stat`. The name in parentheses may hold blanks and parentheses: fields count from the last.
 fn process(stat: &str) -> Option<Process> {
     let (_, fields) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-    let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>()).sum::<Result<u64, _>>().ok()?;
-    Some(Process { parent: fields.get(1)?.parse().ok()?, ticks })
+    let ticks = fields
+        .get(11..15)?
+        .iter()
+        .map(|field| field.parse::<u64>())
+        .sum::<Result<u64, _>>()
+        .ok()?;
+    Some(Process {
+        parent: fields.get(1)?.parse().ok()?,
+        ticks,
+    })
 }
 
 /// `VmRSS` of `/proc/PID/status`, which unlike `stat` does not depend on the size of a page.
@@ -184,7 +289,11 @@ mod tests {
         health.child_ended(143);
         let metrics = health.metrics();
         for line in [
-            concat!("dl_entry_info{version=\"", env!("CARGO_PKG_VERSION"), "\",service=\"trino\"} 1"),
+            concat!(
+                "dl_entry_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\",service=\"trino\"} 1"
+            ),
             "dl_entry_phase{dl_entry_phase=\"waiting\"} 1",
             "dl_entry_phase{dl_entry_phase=\"ready\"} 0",
             "dl_entry_dependency_pending{dependency=\"tcp://a\\\"b\\\\:1\"} 1",
@@ -194,7 +303,10 @@ mod tests {
             "dl_entry_service_restarts_total 0",
             "dl_entry_service_last_exit_status 143",
         ] {
-            assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+            assert!(
+                metrics.lines().any(|found| found == line),
+                "{line} is not in\n{metrics}"
+            );
         }
         assert!(metrics.ends_with("\n# EOF\n"));
         let types: Vec<&str> = metrics.lines().filter(|line| line.starts_with("# TYPE")).collect();
@@ -208,7 +320,8 @@ mod tests {
         let value = |name: &str| {
             let metrics = health.metrics();
             let line = metrics.lines().find(|line| line.split(' ').next() == Some(name));
-            line.and_then(|line| line.split(' ').nth(1)?.parse::<f64>().ok()).unwrap_or_else(|| panic!("{metrics}"))
+            line.and_then(|line| line.split(' ').nth(1)?.parse::<f64>().ok())
+                .unwrap_or_else(|| panic!("{metrics}"))
         };
         assert!(value("dl_entry_service_resident_memory_bytes") > 500_000.0);
         assert!(value("dl_entry_service_processes") >= 1.0);

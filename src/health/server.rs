@@ -46,7 +46,10 @@ pub async fn serve(
     probe: impl AsyncFn() -> Result<(), String>,
 ) -> Result<Infallible, HealthError> {
     let listener = listening(listener).map_err(|source| HealthError::Serve { source })?;
-    let readiness = Readiness { probe, last: Mutex::new(None) };
+    let readiness = Readiness {
+        probe,
+        last: Mutex::new(None),
+    };
     let mut answered = FuturesUnordered::new();
     let mut turned_away = FuturesUnordered::new();
     loop {
@@ -104,7 +107,12 @@ async fn converse<P: AsyncFn() -> Result<(), String>>(
 ) {
     let mut buffer = Vec::new();
     for count in 1..=MOST_REQUESTS {
-        if buffer.is_empty() && !matches!(timeout(MOST_SILENCE, read_more(&mut stream, &mut buffer)).await, Ok(Ok(1..))) {
+        if buffer.is_empty()
+            && !matches!(
+                timeout(MOST_SILENCE, read_more(&mut stream, &mut buffer)).await,
+                Ok(Ok(1..))
+            )
+        {
             return;
         }
         let deadline = Instant::now() + REQUEST_DEADLINE;
@@ -155,11 +163,18 @@ async fn exchange<P: AsyncFn() -> Result<(), String>>(
 /// `None` when the other side has closed without asking.
 async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Result<Request, Response>>> {
     loop {
-        let begin = buffer.iter().take_while(|byte| **byte == b'\r' || **byte == b'\n').count();
+        let begin = buffer
+            .iter()
+            .take_while(|byte| **byte == b'\r' || **byte == b'\n')
+            .count();
         buffer.drain(..begin); // RFC 9112, 2.2: empty lines before a request are ignored
         if let Some(length) = head_length(buffer) {
             let head: Vec<u8> = buffer.drain(..length).collect();
-            return Ok(Some(if length > LONGEST_HEAD { Err(head_too_large()) } else { parse(&head) }));
+            return Ok(Some(if length > LONGEST_HEAD {
+                Err(head_too_large())
+            } else {
+                parse(&head)
+            }));
         }
         if buffer.len() > LONGEST_HEAD {
             return Ok(Some(Err(head_too_large())));
@@ -178,8 +193,14 @@ fn head_too_large() -> Response {
 
 /// The length of a complete head with the empty line that ends it.
 fn head_length(buffer: &[u8]) -> Option<usize> {
-    let crlf = buffer.windows(4).position(|window| window == b"\r\n\r\n").map(|position| position + 4);
-    let bare = buffer.windows(2).position(|window| window == b"\n\n").map(|position| position + 2);
+    let crlf = buffer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|position| position + 4);
+    let bare = buffer
+        .windows(2)
+        .position(|window| window == b"\n\n")
+        .map(|position| position + 2);
     crlf.into_iter().chain(bare).min()
 }
 
@@ -197,13 +218,19 @@ struct Request {
 fn parse(head: &[u8]) -> Result<Request, Response> {
     let malformed = || Response::error(400, "malformed request");
     let head = std::str::from_utf8(head).map_err(|_| malformed())?;
-    if head.chars().any(|character| character.is_control() && !matches!(character, '\r' | '\n' | '\t')) {
+    if head
+        .chars()
+        .any(|character| character.is_control() && !matches!(character, '\r' | '\n' | '\t'))
+    {
         return Err(malformed());
     }
     let mut lines = head.lines();
     let words: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
-    let [method, target, version] = words[..] else { return Err(malformed()) };
-    if method.is_empty() || !method.bytes().all(is_token) || !(target.starts_with('/') || target.starts_with("http://")) {
+    let [method, target, version] = words[..] else {
+        return Err(malformed());
+    };
+    if method.is_empty() || !method.bytes().all(is_token) || !(target.starts_with('/') || target.starts_with("http://"))
+    {
         return Err(malformed());
     }
     let persistent = match version {
@@ -214,12 +241,20 @@ fn parse(head: &[u8]) -> Result<Request, Response> {
     };
     let headers = Headers::parse(lines).ok_or_else(malformed)?;
     if method != "GET" && method != "HEAD" {
-        return Err(Response { allow: true, ..Response::error(405, "only GET and HEAD are answered") });
+        return Err(Response {
+            allow: true,
+            ..Response::error(405, "only GET and HEAD are answered")
+        });
     }
     let (path, query) = origin_form(target);
     let json = headers.json || query.split('&').any(|pair| pair == "format=json");
     let close = headers.close || headers.has_body || !persistent;
-    Ok(Request { path: path.to_owned(), head_only: method == "HEAD", json, close })
+    Ok(Request {
+        path: path.to_owned(),
+        head_only: method == "HEAD",
+        json,
+        close,
+    })
 }
 
 fn is_token(byte: u8) -> bool {
@@ -300,7 +335,9 @@ impl<P: AsyncFn() -> Result<(), String>> Readiness<P> {
         if !report.ok {
             return report;
         }
-        let result = timeout_at(deadline, self.probed(deadline)).await.unwrap_or_else(|_| Err(LATE.to_owned()));
+        let result = timeout_at(deadline, self.probed(deadline))
+            .await
+            .unwrap_or_else(|_| Err(LATE.to_owned()));
         // Asked again: a stop may have begun while the probe ran.
         let mut report = health.report(Question::Ready);
         if let (true, Err(reason)) = (report.ok, result) {
@@ -340,18 +377,36 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 impl Response {
     fn error(status: u16, message: &str) -> Response {
-        Response { status, content_type: TEXT, body: format!("{message}\n"), allow: false }
+        Response {
+            status,
+            content_type: TEXT,
+            body: format!("{message}\n"),
+            allow: false,
+        }
     }
 
     fn report(report: &Report, json: bool, health: &Health) -> Response {
         let status = if report.ok { 200 } else { 503 };
-        let (content_type, body) =
-            if json { (JSON, report.json(&health.secrets)) } else { (TEXT, report.line(&health.secrets)) };
-        Response { status, content_type, body, allow: false }
+        let (content_type, body) = if json {
+            (JSON, report.json(&health.secrets))
+        } else {
+            (TEXT, report.line(&health.secrets))
+        };
+        Response {
+            status,
+            content_type,
+            body,
+            allow: false,
+        }
     }
 
     fn metrics(health: &Health) -> Response {
-        Response { status: 200, content_type: OPEN_METRICS, body: health.metrics(), allow: false }
+        Response {
+            status: 200,
+            content_type: OPEN_METRICS,
+            body: health.metrics(),
+            allow: false,
+        }
     }
 
     fn bytes(&self, head_only: bool, close: bool) -> Vec<u8> {
@@ -393,9 +448,25 @@ mod tests {
     #[test]
     fn a_request_is_read_with_its_wishes() {
         let request = parse(b"GET /readyz?x=1&format=json HTTP/1.1\r\nHost: a\r\n\r\n").ok();
-        assert_eq!(request, Some(Request { path: "/readyz".into(), head_only: false, json: true, close: false }));
+        assert_eq!(
+            request,
+            Some(Request {
+                path: "/readyz".into(),
+                head_only: false,
+                json: true,
+                close: false
+            })
+        );
         let request = parse(b"HEAD http://a:1/livez HTTP/1.0\nAccept: text/html, Application/JSON\n\n").ok();
-        assert_eq!(request, Some(Request { path: "/livez".into(), head_only: true, json: true, close: true }));
+        assert_eq!(
+            request,
+            Some(Request {
+                path: "/livez".into(),
+                head_only: true,
+                json: true,
+                close: true
+            })
+        );
     }
 
     #[test]

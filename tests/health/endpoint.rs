@@ -47,7 +47,14 @@ impl Server {
             run(listener, for_thread, probe, counter, stopped);
         });
         let (thread_id, stop, thread) = (thread_id.recv().unwrap(), Some(stop), Some(thread));
-        Server { address, health, probed, thread_id, stop, thread }
+        Server {
+            address,
+            health,
+            probed,
+            thread_id,
+            stop,
+            thread,
+        }
     }
 
     fn ready(probe: Probe) -> Server {
@@ -88,7 +95,10 @@ fn run(
     counter: Arc<AtomicU32>,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let at_once = Rc::new(Cell::new(0));
     let probe = async move || {
         counter.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +107,10 @@ fn run(
         match probe {
             Probe::Answers => Ok(()),
             Probe::Fails(reason) => Err(reason.to_owned()),
-            Probe::AnswersAfter(duration) => Ok(tokio::time::sleep(duration).await),
+            Probe::AnswersAfter(duration) => {
+                tokio::time::sleep(duration).await;
+                Ok(())
+            }
             Probe::NeverAnswers => std::future::pending().await,
         }
     };
@@ -152,7 +165,13 @@ fn body(answer: &str) -> &str {
 fn each_path_answers_in_each_phase() {
     let server = Server::start(Probe::Answers);
     let statuses = || ["/livez", "/startupz", "/readyz"].map(|path| status(&server.get(path)).to_owned());
-    for phase in [Phase::Validating, Phase::Rendering, Phase::Waiting, Phase::Tasks("x".into()), Phase::Starting] {
+    for phase in [
+        Phase::Validating,
+        Phase::Rendering,
+        Phase::Waiting,
+        Phase::Tasks("x".into()),
+        Phase::Starting,
+    ] {
         server.health.set_phase(phase);
         assert_eq!(statuses(), ["200", "503", "503"]);
     }
@@ -170,9 +189,14 @@ fn each_path_answers_in_each_phase() {
 fn a_wait_is_told_in_a_line_and_as_json_without_secrets() {
     let server = Server::start(Probe::Answers);
     server.health.set_phase(Phase::Waiting);
-    server.health.set_pending("postgres://db:5432/nessie", "refused for hunter22");
+    server
+        .health
+        .set_pending("postgres://db:5432/nessie", "refused for hunter22");
     let line = server.get("/startupz");
-    assert!(line.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"), "{line}");
+    assert!(
+        line.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"),
+        "{line}"
+    );
     let expected = "unavailable: waiting for 0.0 s: nessie has not been ready yet; \
                     postgres://db:5432/nessie: refused for ‹redacted:PASSWORD›\n";
     assert_eq!(body(&line), expected);
@@ -213,7 +237,11 @@ fn head_gets_the_head_of_the_answer_and_the_connection_lives_on() {
 #[test]
 fn pipelined_requests_are_answered_in_order_and_a_hundred_are_enough() {
     let server = Server::ready(Probe::Answers);
-    let answer = server.exchange("GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\n\r\n".repeat(60).as_bytes());
+    let answer = server.exchange(
+        "GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\n\r\n"
+            .repeat(60)
+            .as_bytes(),
+    );
     let statuses: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["200", "404"].repeat(50));
 }
@@ -239,7 +267,11 @@ fn what_is_wrong_with_a_request_is_its_answer() {
         assert_eq!(answer.matches("Content-Length").count(), 1);
     }
     let body = server.exchange(b"GET /livez HTTP/1.1\r\nContent-Length: 5\r\n\r\nGET /livez HTTP/1.1\r\n\r\n");
-    assert_eq!(body.matches("HTTP/1.1 200").count(), 1, "a body was taken for a request: {body}");
+    assert_eq!(
+        body.matches("HTTP/1.1 200").count(),
+        1,
+        "a body was taken for a request: {body}"
+    );
 }
 
 #[test]
@@ -260,7 +292,10 @@ fn slow_silent_and_half_open_connections_are_closed_at_the_deadline() {
     assert_eq!(status(&read_to_end(&mut slow)), "408");
     assert_eq!(read_to_end(&mut silent), "");
     let took = begun.elapsed();
-    assert!((Duration::from_millis(950)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_millis(950)..Duration::from_secs(3)).contains(&took),
+        "{took:?}"
+    );
 }
 
 #[test]
@@ -276,7 +311,10 @@ fn two_thousand_connections_are_all_ended_and_somebody_who_asks_is_answered() {
         assert!(Instant::now() < deadline, "nobody is answered any more");
     }
     let answers: Vec<String> = crowd.iter_mut().map(read_to_end).collect();
-    let turned_away = answers.iter().filter(|answer| body(answer) == "unavailable: too many connections").count();
+    let turned_away = answers
+        .iter()
+        .filter(|answer| body(answer) == "unavailable: too many connections")
+        .count();
     let silent = answers.iter().filter(|answer| answer.is_empty()).count();
     assert_eq!(turned_away + silent, 2000);
     assert!(turned_away >= 1000, "{turned_away}");
@@ -303,11 +341,16 @@ fn a_probe_that_fails_or_hangs_is_the_reason_for_not_ready() {
     let server = Server::ready(Probe::NeverAnswers);
     let begun = Instant::now();
     let mut streams = [server.connect(), server.connect()];
-    streams.iter_mut().for_each(|stream| stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap());
+    streams
+        .iter_mut()
+        .for_each(|stream| stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap());
     for stream in &mut streams {
         let answer = read_to_end(stream);
         assert_eq!(status(&answer), "503");
-        assert!(answer.ends_with(": the service did not answer its probe within a second\n"), "{answer}");
+        assert!(
+            answer.ends_with(": the service did not answer its probe within a second\n"),
+            "{answer}"
+        );
     }
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
@@ -334,8 +377,11 @@ fn nothing_wakes_up_while_nobody_asks() {
     assert_eq!(status(&server.get("/readyz")), "200");
     let switches = || {
         let status = std::fs::read_to_string(format!("/proc/self/task/{}/status", server.thread_id)).unwrap();
-        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
-        line
+        status
+            .lines()
+            .find(|line| line.starts_with("voluntary_ctxt_switches"))
+            .unwrap()
+            .to_owned()
     };
     // The timers of the last connection come to rest first.
     std::thread::sleep(Duration::from_millis(1300));
@@ -348,17 +394,33 @@ fn nothing_wakes_up_while_nobody_asks() {
 fn the_client_says_yes_no_or_why_it_cannot_know() {
     let server = Server::start(Probe::Answers);
     let port = server.address.port();
-    for address in [format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"), format!("localhost:{port}")] {
-        assert_eq!(health::ask(Question::Live, &address).unwrap(), (true, "ok: validating for 0.0 s".to_owned()));
+    for address in [
+        format!("127.0.0.1:{port}"),
+        format!("0.0.0.0:{port}"),
+        format!("localhost:{port}"),
+    ] {
+        assert_eq!(
+            health::ask(Question::Live, &address).unwrap(),
+            (true, "ok: validating for 0.0 s".to_owned())
+        );
     }
     let (ok, line) = health::ask(Question::Ready, &format!(":{port}")).unwrap();
-    assert_eq!((ok, line.as_str()), (false, "unavailable: validating for 0.0 s: nessie has not been ready yet"));
+    assert_eq!(
+        (ok, line.as_str()),
+        (
+            false,
+            "unavailable: validating for 0.0 s: nessie has not been ready yet"
+        )
+    );
     let off = health::ask(Question::Live, "off").unwrap_err().to_string();
     assert_eq!(off, "there is no health endpoint to ask: DL_HEALTH_ADDR is off");
     drop(server);
-    let refused = health::ask(Question::Live, &format!("0.0.0.0:{port}")).unwrap_err().to_string();
-    let expected =
-        format!("cannot reach the health endpoint at 127.0.0.1:{port}: connection refused (address from DL_HEALTH_ADDR)");
+    let refused = health::ask(Question::Live, &format!("0.0.0.0:{port}"))
+        .unwrap_err()
+        .to_string();
+    let expected = format!(
+        "cannot reach the health endpoint at 127.0.0.1:{port}: connection refused (address from DL_HEALTH_ADDR)"
+    );
     assert_eq!(refused, expected);
 }
 
@@ -366,14 +428,22 @@ fn the_client_says_yes_no_or_why_it_cannot_know() {
 fn the_client_is_not_held_by_somebody_elses_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let silent = std::thread::spawn(move || health::ask(Question::Live, &address.to_string()).unwrap_err().to_string());
+    let silent = std::thread::spawn(move || {
+        health::ask(Question::Live, &address.to_string())
+            .unwrap_err()
+            .to_string()
+    });
     let (held, _) = listener.accept().unwrap();
     let begun = Instant::now();
     let expected = format!("no answer from the health endpoint at {address}: none within 2 s");
     assert_eq!(silent.join().unwrap(), expected);
     assert!(begun.elapsed() < Duration::from_secs(4));
     drop(held);
-    let other = std::thread::spawn(move || health::ask(Question::Live, &address.to_string()).unwrap_err().to_string());
+    let other = std::thread::spawn(move || {
+        health::ask(Question::Live, &address.to_string())
+            .unwrap_err()
+            .to_string()
+    });
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -406,5 +476,12 @@ fn every_address_of_both_families_or_of_one() {
     stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nyes\n").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(asked.join().unwrap().unwrap(), (true, "yes".to_owned()));
-    assert!(health::bind("0.0.0.0:0").unwrap().unwrap().local_addr().unwrap().is_ipv4());
+    assert!(
+        health::bind("0.0.0.0:0")
+            .unwrap()
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .is_ipv4()
+    );
 }

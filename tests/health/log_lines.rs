@@ -9,12 +9,22 @@ use tracing::Level;
 /// Runs `test` of this binary, which says what it says and may panic.
 fn process(test: &str) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([&format!("log_lines::{test}"), "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.args([
+        &format!("log_lines::{test}"),
+        "--exact",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     command.output().unwrap()
 }
 
 fn stderr_lines(test: &str) -> Vec<String> {
-    String::from_utf8(process(test).stderr).unwrap().lines().map(str::to_owned).collect()
+    String::from_utf8(process(test).stderr)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -49,8 +59,16 @@ fn a_second_init_changes_format_and_level_and_nothing_goes_to_stdout() {
     assert_eq!(&first[3..], told);
     assert!(lines[1].ends_with("s first info"), "{stderr}");
     let messages: Vec<(String, String)> = lines[2..].iter().map(|line| level_and_message(line)).collect();
-    let expected = [("warn", "second warning\nwith ‹redacted:PASSWORD›"), ("warn", "third warning\nwith ‹redacted:PASSWORD›"), ("info", "third info"), ("debug", "third debug")];
-    assert_eq!(messages, expected.map(|(level, message)| (level.to_owned(), message.to_owned())));
+    let expected = [
+        ("warn", "second warning\nwith ‹redacted:PASSWORD›"),
+        ("warn", "third warning\nwith ‹redacted:PASSWORD›"),
+        ("info", "third info"),
+        ("debug", "third debug"),
+    ];
+    assert_eq!(
+        messages,
+        expected.map(|(level, message)| (level.to_owned(), message.to_owned()))
+    );
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(!stdout.contains("first") && !stdout.contains("message"), "{stdout}");
 }
@@ -59,7 +77,10 @@ fn level_and_message(line: &str) -> (String, String) {
     let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(parsed["phase"], "waiting");
     assert!(parsed["elapsed_ms"].is_u64());
-    (parsed["level"].as_str().unwrap().to_owned(), parsed["message"].as_str().unwrap().to_owned())
+    (
+        parsed["level"].as_str().unwrap().to_owned(),
+        parsed["message"].as_str().unwrap().to_owned(),
+    )
 }
 
 #[test]
@@ -76,5 +97,8 @@ fn a_panic_is_one_redacted_line() {
     let (_, told) = lines[0].split_once("Z ERROR starting   +0.").unwrap();
     let (before, after) = told.split_once("log_lines.rs:").unwrap();
     assert!(before.ends_with("s internal error at tests/health/"), "{told}");
-    assert!(after.ends_with(": no place for ‹redacted:PASSWORD› (a bug in dl-entry, please report it)"), "{told}");
+    assert!(
+        after.ends_with(": no place for ‹redacted:PASSWORD› (a bug in dl-entry, please report it)"),
+        "{told}"
+    );
 }
