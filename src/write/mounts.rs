@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn mount_points_with_blanks_and_backslashes_are_read() {
-        let mountinfo = br"36 35 98:0 / / rw,noatime master:1 - ext3 /dev/root rw
+        let mountinfo = br"36 35 98:0 / / rw,noatime master:1 - ext3 /dev/sda1 rw
 37 36 0:5 / /data/with\040blank\134 ro shared:2 - tmpfs tmpfs rw
 ";
         let expected = HashSet::from([PathBuf::from("/"), PathBuf::from(r"/data/with blank\")]);
