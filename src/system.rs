@@ -224,5 +224,7 @@ pub fn end_now(status: i32) -> ! {
 /// Makes a descriptor known to the runtime's event loop.
 pub fn watch<T: std::os::fd::AsRawFd>(descriptor: T) -> std::io::Result<tokio::io::unix::AsyncFd<T>> {
     // SAFETY: the descriptor is owned by the value that the AsyncFd takes, so it stays open as long as it is watched.
-    unsafe { tokio::io::unix::AsyncFd::register(descriptor) }
+    let registered =
+        unsafe { tokio::io::unix::AsyncFd::register_with_interest(descriptor, tokio::io::Interest::READABLE) };
+    registered.map_err(|error| error.into_parts().1)
 }
