@@ -178,7 +178,7 @@ impl Composer {
             argv.extend(arguments.iter().map(OsString::from));
         }
         if argv.is_empty() {
-            return Err(ComposeError::mistake(PART, "it is empty".into()));
+            return Err(ComposeError::mistake(PART, "it is empty"));
         }
         let folder = self.optional(PART, contract.service.working_directory.as_ref(), &self.context)?;
         let environment = self.environment(contract, settings)?;
@@ -235,7 +235,7 @@ impl Composer {
             let target = self.s3(PART, s3, context)?;
             (s3_name(&target), Target::S3(target))
         } else {
-            return Err(ComposeError::mistake(PART, "it names nothing to wait for".into()));
+            return Err(ComposeError::mistake(PART, "it names nothing to wait for"));
         };
         let timeout = section.timeout.as_ref().map(|text| self.duration(PART, text, context)).transpose()?;
         Ok(Wait { name, target, timeout })
@@ -299,7 +299,7 @@ impl Composer {
                         Probe::Tcp { host, port }
                     }
                     _ => {
-                        return Err(ComposeError::mistake(PART, "it needs exactly one of http and tcp".into()));
+                        return Err(ComposeError::mistake(PART, "it needs exactly one of http and tcp"));
                     }
                 });
             }
@@ -321,7 +321,7 @@ impl Composer {
         const PART: &str = "a task";
         let timeout = section.timeout.as_ref().map(|text| self.duration(PART, text, context)).transpose()?;
         let Some(buckets) = &section.s3_buckets else {
-            return Err(ComposeError::mistake(PART, "it names no task".into()));
+            return Err(ComposeError::mistake(PART, "it names no task"));
         };
         let names = self.text(PART, &buckets.buckets, context)?;
         Ok(Task::S3Buckets(S3Buckets {
@@ -345,7 +345,7 @@ impl Composer {
                     (Some(signal), None) => StopAction::Signal(signal_number(signal)?),
                     (None, Some(http)) => StopAction::Http(self.request(PART, http, &context)?),
                     _ => {
-                        return Err(ComposeError::mistake(PART, "a rung needs exactly one of signal and http".into()));
+                        return Err(ComposeError::mistake(PART, "a rung needs exactly one of signal and http"));
                     }
                 };
                 rungs.push(StopRung { action, within: self.duration(PART, &section.within, &context)? });
