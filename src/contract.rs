@@ -357,6 +357,9 @@ pub struct S3 {
     /// Expression of true or false.
     #[serde(default = "default_path_style")]
     pub path_style: String,
+    /// Do not verify the certificate: only for the service's own address.
+    #[serde(default)]
+    pub insecure_tls: bool,
     pub root_certificate: Option<String>,
 }
 
@@ -390,7 +393,7 @@ pub struct Http {
     /// JSON pointer → what must be there: a value, or `{ at-least = 1 }` items.
     #[serde(default)]
     pub json: BTreeMap<String, serde_json::Value>,
-    /// Do not verify the certificate: only for the service's own loopback address.
+    /// Do not verify the certificate: only for the service's own address.
     #[serde(default)]
     pub insecure_tls: bool,
     pub root_certificate: Option<String>,
