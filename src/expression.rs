@@ -380,15 +380,14 @@ mod tests {
     #[test]
     fn ellipses_expand_as_minio_expands_them_and_anything_else_in_braces_is_nothing() {
         assert_eq!(expand_ellipses("/data{1...3}"), ["/data1", "/data2", "/data3"]);
-        assert_eq!(expand_ellipses("http://n{0...1}/d{09...10}"), [
-            "http://n0/d09",
-            "http://n0/d10",
-            "http://n1/d09",
-            "http://n1/d10"
-        ]);
+        assert_eq!(
+            expand_ellipses("http://n{0...1}/d{09...10}"),
+            ["http://n0/d09", "http://n0/d10", "http://n1/d09", "http://n1/d10"]
+        );
         assert_eq!(expand_ellipses("{9...b}"), ["9", "a", "b"]);
         assert_eq!(expand_ellipses("/data"), ["/data"]);
-        for wrong in ["/d{1..4}", "/d{4...1}", "/d{1...}", "/d1...4", "/d{1...4", "/d1...4}", "{1,2}", "{1...9999999}"] {
+        for wrong in ["/d{1..4}", "/d{4...1}", "/d{1...}", "/d1...4", "/d{1...4", "/d1...4}", "{1,2}", "{1...9999999}"]
+        {
             assert_eq!(expand_ellipses(wrong), [""; 0], "{wrong}");
         }
     }
