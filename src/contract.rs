@@ -57,7 +57,8 @@ pub struct Service {
     pub prefixes: Vec<String>,
     /// Expression: where the service runs. Default: the run directory.
     pub working_directory: Option<String>,
-    /// First words of the operator's arguments that stand for this service: `docker run IMAGE server /data`.
+    /// First words of the operator's arguments that stand for this service, one or several an entry:
+    /// `docker run IMAGE minio server /data`.
     #[serde(default)]
     pub words: Vec<String>,
     /// The command itself says where `arguments` go; otherwise they are put at its end.
