@@ -95,7 +95,7 @@ pub fn java_launcher(lines: &str) -> Vec<String> {
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("arguments");
     std::fs::write(&file, lines).unwrap();
-    // JDK_LAUNCHER_DEBUG prints what the launcher makes of its files before it starts the machine.
+    // With this set the launcher prints what it makes of its files before it starts the machine.
     let output = Command::new(java_home().join("bin/java"))
         .arg(format!("@{}", file.display()))
         .arg("-version")
@@ -106,14 +106,10 @@ pub fn java_launcher(lines: &str) -> Vec<String> {
     printed_arguments(&printed)
 }
 
-/// `argv[ 1] = '-Dkey=…'`: a value may span lines.
+/// `argv[1] = -Dkey=…`: a value may span lines.
 fn printed_arguments(printed: &str) -> Vec<String> {
-    let start = printed.find("argv[").unwrap_or(0);
-    let arguments = printed[start..].split("\nargv[").filter_map(|part| part.split_once("] = '").map(|(_, rest)| rest));
-    let texts = arguments.map(|rest| {
-        rest.split("'\nargv[").next().unwrap_or(rest).trim_end_matches('\n').trim_end_matches('\'').to_owned()
-    });
-    texts.filter(|text| text.starts_with("-Dkey=")).collect()
+    let parts = printed.split("\nargv[").filter_map(|part| part.split_once("] = "));
+    parts.map(|(_, text)| text.to_owned()).filter(|text| text.starts_with("-Dkey=")).collect()
 }
 
 const PYTHON: &str = r#"
