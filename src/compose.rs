@@ -263,6 +263,7 @@ impl Composer {
             secret_key: self.text(part, &section.secret_key, context)?,
             bucket: self.optional(part, section.bucket.as_ref(), context)?,
             path_style: self.flag(part, &section.path_style, context)?,
+            insecure_tls: section.insecure_tls,
             root_certificate: self.optional(part, section.root_certificate.as_ref(), context)?.map(PathBuf::from),
         })
     }

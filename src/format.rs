@@ -135,7 +135,7 @@ impl Format {
         match self {
             Format::Properties => Ok(properties::escape(value)),
             Format::Smallrye => Ok(properties::escape_smallrye(value)),
-            Format::Airlift => Ok(properties::escape_airlift(value)),
+            Format::Airlift => properties::escape_airlift(value).map_err(refuse),
             Format::JvmOptions => jvm_options::escape(value).map_err(refuse),
             Format::Yaml => Ok(yaml::escape(value)),
             Format::Json => Ok(json::escape(value)),

@@ -100,6 +100,8 @@ pub struct S3Target {
     /// `None` asks only whether the credentials are accepted (ListBuckets).
     pub bucket: Option<String>,
     pub path_style: bool,
+    /// Do not verify the certificate: only for one's own address.
+    pub insecure_tls: bool,
     pub root_certificate: Option<PathBuf>,
 }
 

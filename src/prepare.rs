@@ -151,11 +151,10 @@ fn options_of(own: &Own, contract: &Contract, request: &Request) -> Options {
     }
 }
 
-/// The operator's arguments, less a first word that only stands for the service.
+/// The operator's arguments, less the first words that only stand for the service.
 fn service_arguments(contract: &Contract, arguments: &[OsString]) -> Vec<String> {
     let texts = arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
-    let word = arguments.first().is_some_and(|first| contract.service.words.iter().any(|word| first == word.as_str()));
-    texts.skip(usize::from(word)).collect()
+    texts.skip(crate::cli::words_taken(arguments, &contract.service.words)).collect()
 }
 
 fn plan_of(package: &Package, settings: &Settings, options: &Options, problems: &mut Vec<Problem>) -> Option<Plan> {

@@ -185,7 +185,7 @@ async fn call(
         url: url.as_str(),
         headers: &headers,
         body,
-        insecure_tls: false,
+        insecure_tls: server.insecure_tls,
         root_certificate: server.root_certificate.clone(),
     };
     let answer = http::send(request, timeout).await.map_err(S3Error::Http)?;
@@ -327,6 +327,7 @@ mod tests {
             secret_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
             bucket: None,
             path_style: true,
+            insecure_tls: false,
             root_certificate: None,
         }
     }

@@ -10,9 +10,13 @@ const BACKSLASH_KEY: &str = "dl.bs";
 pub(super) const BACKSLASH_LINE: &str = "dl.bs=\\\\\n";
 const BACKSLASH_REFERENCE: &str = "${dl.bs}";
 
-/// airlift knows no way to write `${` literally. The dollar sign comes from the service's environment instead; what is
-/// put in is not expanded again.
+/// airlift (`SecretsResolver`) knows no way to write `${` literally. The dollar sign comes from the service's
+/// environment instead; what is put in is not expanded again.
 const DOLLAR_REFERENCE: &str = "${ENV:TRINO_DOLLAR}";
+
+/// airlift (`ConfigurationLoader.loadPropertiesFrom`) trims every value before it expands it. A blank at an end comes
+/// from the environment too.
+const BLANK_REFERENCE: &str = "${ENV:TRINO_BLANK}";
 
 /// A value: leading blanks, backslashes and line breaks escaped, everything beyond printable ASCII as `\uXXXX`.
 pub(super) fn escape(value: &str) -> String {
@@ -83,9 +87,17 @@ pub(super) fn needs_backslash_key(text: &str) -> bool {
     text.contains(BACKSLASH_REFERENCE)
 }
 
-/// A value airlift gives back as it is: no `${` of its own is left.
-pub(super) fn escape_airlift(value: &str) -> String {
-    escape(value).replace("${", &format!("{DOLLAR_REFERENCE}{{"))
+/// A value airlift gives back as it is: no `${` of its own is left, and no blank at an end.
+pub(super) fn escape_airlift(value: &str) -> Result<String, &'static str> {
+    let trimmed = |c: char| c <= ' ';
+    let middle = value.trim_matches(' ');
+    if middle.starts_with(trimmed) || middle.ends_with(trimmed) {
+        return Err("a control character at the beginning or the end");
+    }
+    let leading = value.len() - value.trim_start_matches(' ').len();
+    let trailing = value.len() - middle.len() - leading;
+    let escaped = escape(middle).replace("${", &format!("{DOLLAR_REFERENCE}{{"));
+    Ok(BLANK_REFERENCE.repeat(leading) + &escaped + &BLANK_REFERENCE.repeat(trailing))
 }
 
 /// Every key and value, in the order of the file; a key set twice is there twice.
@@ -144,11 +156,12 @@ fn expand(value: &str, entries: &[Entry], depth: usize) -> Result<String, String
     Ok(expanded)
 }
 
-/// As `parse`, with the dollar sign put in; other references are the template's own and stay.
+/// As `parse`, trimmed, and with our own references resolved; others are the template's and stay.
 pub(super) fn parse_airlift(text: &str) -> Result<Vec<Entry>, ParseError> {
     let mut entries = parse(text)?;
     for entry in &mut entries {
-        entry.value = entry.value.replace(DOLLAR_REFERENCE, "$");
+        let trimmed = entry.value.trim_matches(|c: char| c <= ' ');
+        entry.value = trimmed.replace(DOLLAR_REFERENCE, "$").replace(BLANK_REFERENCE, " ");
     }
     Ok(entries)
 }
@@ -277,7 +290,9 @@ mod tests {
 
     #[test]
     fn airlifts_reference_is_never_made_by_a_value() {
-        assert_eq!(escape_airlift("${ENV:HOME}"), "${ENV:TRINO_DOLLAR}{ENV:HOME}");
+        assert_eq!(escape_airlift("${ENV:HOME}").unwrap(), "${ENV:TRINO_DOLLAR}{ENV:HOME}");
+        assert_eq!(escape_airlift(" x  ").unwrap(), "${ENV:TRINO_BLANK}x${ENV:TRINO_BLANK}${ENV:TRINO_BLANK}");
+        assert!(escape_airlift("\tx").is_err());
         let entries = parse_airlift("a=${ENV:TRINO_DOLLAR}{ENV:HOME}\nb=${ENV:SECRET}\n").unwrap();
         assert_eq!((entries[0].value.as_str(), entries[1].value.as_str()), ("${ENV:HOME}", "${ENV:SECRET}"));
     }

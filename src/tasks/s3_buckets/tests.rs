@@ -15,6 +15,7 @@ fn task(server: &Server, buckets: &str, timeout: Duration) -> S3Buckets {
             secret_key: "secret".to_owned(),
             bucket: None,
             path_style: true,
+            insecure_tls: false,
             root_certificate: None,
         },
         quorum: HttpProbe {
