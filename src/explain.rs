@@ -1,10 +1,11 @@
 //! A contract in words: every variable's type, default and meaning, its present value and where that came from.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use crate::catalogue::Package;
-use crate::contract::{Contract, Group, Variable};
-use crate::expression::Expressions;
+use crate::contract::{Argument, Contract, File, Group, Variable};
+use crate::expression::{Expressions, condition_template, each_parts};
 use crate::settings::{Setting, Settings};
 use crate::value::ValueType;
 
@@ -94,26 +95,44 @@ fn describe(text: &mut String, package: &Package, name: &str, variable: &Variabl
     text.push('\n');
 }
 
-/// The templates and parts of the contract that name a variable's key.
+/// The files and parts of the contract that use a variable, directly or through values worked out from it.
 fn destinations(package: &Package, variable: &Variable) -> String {
     let contract: &Contract = &package.contract;
-    let key = contract.key_of(variable);
+    let names = reach(contract, contract.key_of(variable));
+    let uses = |text: &str| Expressions::variables(text).is_ok_and(|used| !used.is_disjoint(&names));
     let mut places: Vec<String> = Vec::new();
-    if variable.export.is_some() {
+    if variable.export.is_some() || contract.child.set.values().any(|text| uses(text)) {
         places.push("the service's environment".into());
     }
-    if contract.service.command.iter().any(|argument| format!("{argument:?}").contains(&key)) {
+    if contract.service.command.iter().any(|argument| argument_texts(argument).any(|text| uses(&text))) {
         places.push("the command line".into());
     }
-    let files = contract.files.iter().filter(|file| mentions(package, &file.template, &key));
+    let template = |file: &File| package.files.get(&file.template).map(String::as_str).unwrap_or_default();
+    let files = contract.files.iter().filter(|file| uses(template(file)) || uses(&file.path));
     places.extend(files.map(|file| file.path.replace("{{ etc }}/", "")));
     places.dedup();
     if places.is_empty() { "defaults, rules and start-up of other settings".into() } else { places.join(", ") }
 }
 
-fn mentions(package: &Package, template: &str, key: &str) -> bool {
-    let text = package.files.get(template).map(String::as_str).unwrap_or_default();
-    Expressions::variables(text).is_ok_and(|names| names.contains(key))
+/// A key, and every `let` that is worked out from it.
+fn reach(contract: &Contract, key: String) -> HashSet<String> {
+    let mut names = HashSet::from([key]);
+    for derived in &contract.derived {
+        if Expressions::variables(&derived.value).is_ok_and(|used| !used.is_disjoint(&names)) {
+            names.insert(derived.name.clone());
+        }
+    }
+    names
+}
+
+/// The expressions of one argument of the command.
+fn argument_texts(argument: &Argument) -> impl Iterator<Item = String> {
+    let (value, when, each) = match argument {
+        Argument::Plain(value) => (value.clone(), None, None),
+        Argument::Conditional(argument) => (argument.value.clone(), argument.when.clone(), argument.each.clone()),
+    };
+    let list = each.as_deref().and_then(each_parts).map(|(_, list)| format!("{{{{ {list} }}}}"));
+    [Some(value), when.map(|when| condition_template(&when)), list].into_iter().flatten()
 }
 
 fn paragraph(text: &mut String, words: &str, indent: &str) {
