@@ -155,7 +155,7 @@ fn plain(value: &Value) -> String {
 
 /// ISO 8601 seconds: `PT90S`, `PT0.25S`.
 fn show_iso_duration(millis: u64) -> String {
-    if millis % 1000 == 0 { format!("PT{}S", millis / 1000) } else { format!("PT{}S", millis as f64 / 1000.0) }
+    if millis.is_multiple_of(1000) { format!("PT{}S", millis / 1000) } else { format!("PT{}S", millis as f64 / 1000.0) }
 }
 
 /// Numbers of a version in order, so that `0.104.3` comes after `0.99.0`.

@@ -143,6 +143,15 @@ pub enum Task {
     S3Buckets(S3Buckets),
 }
 
+impl Task {
+    /// As a contract names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Task::S3Buckets(_) => "s3-buckets",
+        }
+    }
+}
+
 /// The buckets to have, and where.
 #[derive(Debug, Clone)]
 pub struct S3Buckets {

@@ -124,7 +124,8 @@ pub fn environment_of(from: &From) -> Result<Environment, Failure> {
 pub fn prepare(environment: &Environment, request: &Request) -> Result<Prepared, Failure> {
     let (own, mut problems) = Own::load(environment);
     let name = service_name(request.service, &own)?;
-    let package = catalogue::find(&name, Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
+    let package =
+        catalogue::find(&name, Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
     let options = options_of(&own, &package.contract, request);
     let (settings, found) = settings::load(&package.contract, environment, &options);
     problems.extend(found);

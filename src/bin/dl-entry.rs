@@ -1,4 +1,3 @@
-//fn main() -> std::process::ExitCode {
-//    dl_entry::entry::main()
-//}
-fn main(){}
+fn main() -> std::process::ExitCode {
+    dl_entry::entry::main()
+}

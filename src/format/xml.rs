@@ -53,10 +53,7 @@ mod tests {
     fn text_and_attributes_are_found_by_their_path() {
         let entries = parse("<c><p name=\"x&#10;\">v&amp;</p></c>").unwrap();
         let pairs: Vec<(&str, &str)> = entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
-        assert_eq!(
-            pairs,
-            [("/c[0]", ""), ("/c[0]/p[0]", "v&"), ("/c[0]/p[0]/@name", "x\n")]
-        );
+        assert_eq!(pairs, [("/c[0]", ""), ("/c[0]/p[0]", "v&"), ("/c[0]/p[0]/@name", "x\n")]);
         assert!(parse("<c>").is_err());
     }
 }

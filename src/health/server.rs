@@ -203,7 +203,9 @@ fn parse(head: &[u8]) -> Result<Request, Response> {
     }
     let mut lines = head.lines();
     let words: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
-    let [method, target, version] = words[..] else { return Err(malformed()) };
+    let [method, target, version] = words[..] else {
+        return Err(malformed());
+    };
     if method.is_empty() || !method.bytes().all(is_token) || !(target.starts_with('/') || target.starts_with("http://"))
     {
         return Err(malformed());

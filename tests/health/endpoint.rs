@@ -97,7 +97,10 @@ fn run(
         match probe {
             Probe::Answers => Ok(()),
             Probe::Fails(reason) => Err(reason.to_owned()),
-            Probe::AnswersAfter(duration) => Ok(tokio::time::sleep(duration).await),
+            Probe::AnswersAfter(duration) => {
+                tokio::time::sleep(duration).await;
+                Ok(())
+            }
             Probe::NeverAnswers => std::future::pending().await,
         }
     };
@@ -335,8 +338,7 @@ fn nothing_wakes_up_while_nobody_asks() {
     assert_eq!(status(&server.get("/readyz")), "200");
     let switches = || {
         let status = std::fs::read_to_string(format!("/proc/self/task/{}/status", server.thread_id)).unwrap();
-        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
-        line
+        status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned()
     };
     // The timers of the last connection come to rest first.
     std::thread::sleep(Duration::from_millis(1300));
