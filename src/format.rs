@@ -148,6 +148,18 @@ impl Format {
         }
     }
 
+    /// As `escape`, but a reference that the format's consumer resolves (airlift's `${ENV:NAME}`) is meant as one: an
+    /// operator wrote the line as it would stand in the file.
+    ///
+    /// # Errors
+    /// The format has no way to write it.
+    pub fn escape_keeping_references(self, value: &str) -> Result<String, Unrepresentable> {
+        match self {
+            Format::Airlift => Format::Properties.escape(value),
+            _ => self.escape(value),
+        }
+    }
+
     /// The text that stands for `key` where a key is expected.
     ///
     /// # Errors

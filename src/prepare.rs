@@ -166,7 +166,7 @@ fn plan_of(package: &Package, settings: &Settings, options: &Options, problems: 
         Ok(plan) => Some(Plan { files, ..plan }),
         Err(error) => {
             let name = package.contract.service.name.clone();
-            problems.push(Problem::error(name, error.to_string()).with_status(exit::TEMPLATE));
+            problems.push(Problem::error(name, error.to_string()).with_status(error.status));
             None
         }
     }
