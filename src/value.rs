@@ -216,6 +216,7 @@ impl ValueType {
             ValueType::Json => "a JSON document".into(),
             ValueType::Yaml => "a YAML document".into(),
             ValueType::Properties => "lines of key=value".into(),
+            ValueType::Secret { min_length: 0 | 1 } => "a secret".into(),
             ValueType::Secret { min_length } => format!("a secret of at least {min_length} characters"),
         }
     }
