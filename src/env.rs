@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroize;
 
+use crate::signals::{self, Awaited};
+
 /// No secret is larger; a larger file was mounted by mistake.
 const SECRET_LIMIT: u64 = 1 << 20;
 
@@ -180,32 +182,28 @@ impl SecretFiles {
             return Err("is a directory, not a file".into());
         }
         let pipe = metadata.file_type().is_fifo();
-        let mut bytes = read_bounded(file, pipe)?;
+        let mut bytes = read_bounded(file, metadata.is_file())?;
         let text = secret_text(&bytes);
         bytes.zeroize();
         Ok(SecretText { text: text?, world_readable: !pipe && metadata.mode() & 0o004 != 0 })
     }
 }
 
-fn read_bounded(mut file: File, pipe: bool) -> Result<Vec<u8>, String> {
+/// A pipe that has had no writer yet reads as its end, so what is no plain file is waited for before every read.
+fn read_bounded(mut file: File, plain: bool) -> Result<Vec<u8>, String> {
     let deadline = Instant::now() + PIPE_DEADLINE;
     let mut bytes = Vec::new();
     let mut chunk = [0u8; 4096];
     loop {
+        if !plain {
+            await_writer(&file, deadline, bytes.is_empty())?;
+        }
         match file.read(&mut chunk) {
-            // A pipe that has had no writer yet reads as its end.
-            Ok(0) if pipe && bytes.is_empty() && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20))
-            }
-            Ok(0) if pipe && bytes.is_empty() => {
-                return Err(format!("is a pipe nobody wrote to within {} s", PIPE_DEADLINE.as_secs()));
-            }
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            // Another reader was quicker.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && !plain => {}
             Err(error) => return Err(format!("cannot be read: {}", reason(&error))),
         }
         if bytes.len() as u64 > SECRET_LIMIT {
@@ -215,6 +213,17 @@ fn read_bounded(mut file: File, pipe: bool) -> Result<Vec<u8>, String> {
     }
     chunk.zeroize();
     Ok(bytes)
+}
+
+fn await_writer(file: &File, deadline: Instant, silent: bool) -> Result<(), String> {
+    let seconds = PIPE_DEADLINE.as_secs();
+    match signals::await_readable(file, deadline) {
+        Ok(Awaited::Readable) => Ok(()),
+        Ok(Awaited::Stop) => Err("was not read: a signal asked to stop".into()),
+        Ok(Awaited::Deadline) if silent => Err(format!("is a pipe nobody wrote to within {seconds} s")),
+        Ok(Awaited::Deadline) => Err(format!("is a pipe its writer did not close within {seconds} s")),
+        Err(error) => Err(format!("cannot be waited for: {}", reason(&error))),
+    }
 }
 
 fn secret_text(bytes: &[u8]) -> Result<String, String> {

@@ -6,8 +6,11 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
+use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::unix::AsyncFd;
@@ -66,6 +69,11 @@ impl Signals {
         self.queue.remove(index)
     }
 
+    /// Drops what `pending_stop` has left: meant for a service that does not run yet, which might die of it.
+    pub fn forget(&mut self) {
+        self.queue.clear();
+    }
+
     /// The next signal, in the order they came. Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> i32 {
         loop {
@@ -115,6 +123,36 @@ impl Signals {
 impl Drop for Signals {
     fn drop(&mut self) {
         crate::system::set_signal_mask(&self.inherited);
+    }
+}
+
+/// What `await_readable` saw first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    Readable,
+    /// A signal that asks to end; it stays pending, for `Signals::pending_stop`.
+    Stop,
+    Deadline,
+}
+
+/// Waits, without a runtime, until `file` can be read or its writer is gone. While `Signals` has them blocked, a signal
+/// that asks to end is seen too: a descriptor that nobody reads from leaves the signal where it is (signalfd(2)).
+///
+/// # Errors
+/// What poll(2) and signalfd(2) have.
+pub fn await_readable(file: &impl AsFd, deadline: Instant) -> io::Result<Awaited> {
+    let stops: SigSet = STOPS.iter().filter_map(|stop| Signal::try_from(*stop).ok()).collect();
+    let stops = SignalFd::with_flags(&stops, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let mut both = [PollFd::new(stops.as_fd(), PollFlags::POLLIN), PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut both, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) if left.is_zero() => return Ok(Awaited::Deadline),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) if both[0].any() == Some(true) => return Ok(Awaited::Stop),
+            Ok(_) => return Ok(Awaited::Readable),
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 
