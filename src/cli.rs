@@ -70,6 +70,7 @@ Examples:
   dl-entry explain TRINO_QUERY_MAX_MEMORY")]
     Explain(Explain),
     /// List the services this binary knows
+    #[command(after_help = "Example:\n  dl-entry services")]
     Services,
     /// Run any program supervised, root dropped, without a contract
     #[command(after_help = "Example:\n  dl-entry init -- bash -c 'id; sleep 10'")]

@@ -11,6 +11,7 @@ use crate::env::Environment;
 use crate::exit;
 use crate::health;
 use crate::inspect;
+use crate::log;
 use crate::own::Own;
 use crate::prepare::{Failure, image_words};
 use crate::run;
@@ -80,7 +81,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn report(failure: Failure) -> u8 {
     if !failure.text.is_empty() {
-        eprintln!("dl-entry: {}", failure.text);
+        log::write_failure(&failure.text);
     }
     failure.status
 }

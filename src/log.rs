@@ -70,6 +70,18 @@ pub fn init(format: Format, level: Level, secrets: &Secrets) {
     }
 }
 
+/// Why dl-entry ends: for people as the report it is, on lines of its own; as JSON an event like any other.
+pub fn write_failure(text: &str) {
+    let (format, secrets) = {
+        let settings = settings();
+        (settings.format, settings.secrets.clone())
+    };
+    match format {
+        Format::Text => write_line(&io::stderr(), &format!("dl-entry: {}\n", secrets.redact(text)), &LOST),
+        Format::Json => tracing::error!("{text}"),
+    }
+}
+
 /// From here on every line carries this phase.
 pub fn set_phase(phase: &str) {
     *lock(&PHASE) = Cow::Owned(phase.to_owned());

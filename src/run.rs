@@ -8,6 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::cli::{Run, WaitArgs};
 use crate::env::Environment;
 use crate::exit;
@@ -50,9 +52,10 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let request =
         Request { service, arguments: &arguments.arguments, here: true, strict: false, run_dir: Some(run_dir.clone()) };
     let prepared = prepare(&environment, &request)?;
+    // Before the report: a signal cuts short the wait for a secret's pipe, which then looks like a problem.
+    stop_if_asked(&mut signals)?;
     let plan = prepared.sound_plan()?;
     tell(&prepared, fallback.as_deref());
-    stop_if_asked(&mut signals)?;
     let identity = identity(&prepared.package.contract.service.user)?;
     write_plan(plan, &run_dir, identity.as_ref())?;
     stop_if_asked(&mut signals)?;
@@ -64,7 +67,8 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let health = Health::new(&plan.service, &prepared.secrets);
     let listener = health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?;
     runtime()?.block_on(async {
-        let started = Started { plan, command: &command, user: &user, own: &own, health: &health };
+        let stopping = Notify::new();
+        let started = Started { plan, command: &command, user: &user, own: &own, health: &health, stopping: &stopping };
         let serving = serve(listener, &health, &plan.ready);
         tokio::select! {
             status = started.to_its_end(&mut signals) => status,
@@ -80,8 +84,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
 pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
     let mut signals = signals;
     let environment = Environment::of_process();
-    let (own, _) = Own::load(&environment);
-    start_log(&own);
+    let own = own_settings(&environment)?;
     let identity = identity("shusr")?;
     let user = drop_privileges(identity.as_ref())?;
     let inherited = environment.iter().filter(|(name, _)| !is_own(name));
@@ -107,8 +110,7 @@ pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
 /// # Errors
 /// What is still missing at the deadline, or a URL that is none.
 pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
-    let (own, _) = Own::load(&Environment::of_process());
-    start_log(&own);
+    let own = own_settings(&Environment::of_process())?;
     log::set_phase("waiting");
     let total = match &arguments.timeout {
         None => own.wait_timeout,
@@ -137,6 +139,17 @@ fn start_log(own: &Own) {
     let level = log::level(&own.log_level).unwrap_or(tracing::Level::INFO);
     log::init(format, level, Secrets::of_this_run());
     log::set_phase("validating");
+}
+
+/// dl-entry's own settings where there is no contract to report them with; starts the log.
+fn own_settings(environment: &Environment) -> Result<Own, Failure> {
+    let (own, problems) = Own::load(environment);
+    start_log(&own);
+    if report::has_errors(&problems) {
+        return Err(Failure::new(report::status(&problems), report::text("dl-entry", &problems)));
+    }
+    problems.iter().for_each(|problem| tracing::warn!("{} {}", problem.variable, problem.message));
+    Ok(own)
 }
 
 fn is_own(name: &OsStr) -> bool {
@@ -208,9 +221,7 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     let mut seen = std::collections::BTreeSet::new();
     directories.retain(|directory| seen.insert(directory.path.clone()));
     let owner = identity.map(|identity| (identity.uid, identity.gid));
-    let written =
-        write::write_all(&plan.files, &directories, owner).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
-    written.iter().filter_map(write::Written::warning).for_each(|warning| tracing::warn!("{warning}"));
+    write::write_all(&plan.files, &directories, owner).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
     Ok(())
 }
 
@@ -283,6 +294,8 @@ struct Started<'a> {
     user: &'a Unprivileged,
     own: &'a Own,
     health: &'a Health,
+    /// Told when the first rung begins.
+    stopping: &'a Notify,
 }
 
 impl Started<'_> {
@@ -295,8 +308,11 @@ impl Started<'_> {
         let events = |happened: Happened| self.note(&happened);
         let supervised = supervise::supervise(child, signals, &self.plan.stop, self.own.stop_timeout, &events, request);
         tokio::pin!(supervised);
+        // In this order: once a stop has begun, no task goes on and nothing becomes ready any more.
         let failed = tokio::select! {
+            biased;
             ended = &mut supervised => return Ok(self.ended(&ended)),
+            () = self.stopping.notified() => return Ok(self.ended(&supervised.await)),
             failure = self.until_a_task_fails() => failure,
         };
         self.health.set_phase(Phase::Failed);
@@ -308,9 +324,11 @@ impl Started<'_> {
     }
 
     async fn wait_for_dependencies(&self, signals: &mut Signals) -> Result<(), Failure> {
+        stop_if_asked(signals)?;
+        signals.forget();
         let waits: &[Wait] = &self.plan.waits;
         if waits.is_empty() {
-            return stop_if_asked(signals);
+            return Ok(());
         }
         self.health.set_phase(Phase::Waiting);
         let progress = |progress: Progress| match progress {
@@ -352,6 +370,7 @@ impl Started<'_> {
             Happened::Reaped { ours: false, .. } => self.health.count_orphan(),
             Happened::StopStarted { draining } => {
                 self.health.set_phase(if *draining { Phase::Draining } else { Phase::Stopping });
+                self.stopping.notify_one();
             }
             _ => {}
         }

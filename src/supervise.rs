@@ -125,6 +125,8 @@ enum Action {
     ClearOut(i32),
     /// From now; `None` for no deadline.
     Deadline(Option<Duration>),
+    /// From now, but no later than a deadline there is.
+    DeadlineAtMost(Option<Duration>),
 }
 
 /// The next state and what to do, from the present one and what happened. `rungs` is the length of the ladder,
@@ -138,7 +140,7 @@ fn step(state: State, event: Event, rungs: usize, limit: Option<Duration>) -> (S
     match (state, event) {
         (State::Running, Event::Signal(signal)) if asks_to_stop(signal) && rungs > 0 => next_rung(0),
         (State::Running, Event::Signal(libc::SIGTERM)) => {
-            (State::Running, vec![Action::Forward(libc::SIGTERM), Action::Deadline(limit)])
+            (State::Running, vec![Action::Forward(libc::SIGTERM), Action::DeadlineAtMost(limit)])
         }
         (State::Running, Event::Deadline) => next_rung(rungs),
         (State::Stopping { rung }, Event::Signal(signal)) if asks_to_stop(signal) => next_rung(rung + 1),
@@ -263,6 +265,10 @@ impl Supervisor<'_> {
             }
             Action::ClearOut(signal) => self.clear_out(signal),
             Action::Deadline(after) => self.deadline = after.map(|after| Instant::now() + after),
+            Action::DeadlineAtMost(after) => {
+                let new = after.map(|after| Instant::now() + after);
+                self.deadline = self.deadline.into_iter().chain(new).min();
+            }
         }
     }
 
@@ -460,7 +466,7 @@ mod tests {
         assert_eq!(state, State::Stopping { rung: 0 });
         let limit = Some(Duration::from_secs(30));
         let (int, term) = (Action::Forward(libc::SIGINT), Action::Forward(libc::SIGTERM));
-        assert_eq!(actions, [int, term, Action::Deadline(limit), Action::Kill, Action::Deadline(None)]);
+        assert_eq!(actions, [int, term, Action::DeadlineAtMost(limit), Action::Kill, Action::Deadline(None)]);
     }
 
     #[test]
