@@ -1,6 +1,22 @@
 //! What the binary does as a process: its commands, its statuses, its signals.
+//!
+//! Real processes of the real binary, with `sh` and `sleep` as what they run. What needs a mount or another user fails
+//! without root and says so.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod arguments;
+mod demo;
+mod files;
+mod identity;
+mod inspect;
+mod phases;
+mod signals;
+
+use std::time::Duration;
+
+/// Longer than anything here takes; a test that comes to it has failed.
+const LONG: Duration = Duration::from_secs(15);
+/// What counts as prompt.
+const PROMPT: Duration = Duration::from_secs(2);

@@ -5,8 +5,8 @@
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -132,9 +132,55 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // A service has a session of its own and would outlive a test that fails.
+        let family = descendants(self.pid());
         let _ = killpg(self.pid(), Signal::SIGKILL);
+        family.into_iter().for_each(|pid| kill(pid, Signal::SIGKILL).unwrap_or_default());
         let _ = self.child.wait();
     }
+}
+
+/// The children of a process, and theirs.
+pub fn descendants(of: Pid) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let parents: Vec<(Pid, Pid)> =
+        pids.into_iter().filter_map(|pid| Some((Pid::from_raw(pid), parent(pid)?))).collect();
+    let mut family = vec![of];
+    let mut next = 0;
+    while let Some(&member) = family.get(next) {
+        family.extend(parents.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    family.split_off(1)
+}
+
+/// By proc_pid_stat(5); the name, in parentheses, may hold anything.
+fn parent(pid: i32) -> Option<Pid> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
+}
+
+/// Fails the test where it cannot do what it must: mount, unshare, be another user.
+pub fn require_root(what: &str) {
+    assert!(nix::unistd::geteuid().is_root(), "run as root: {what}");
+}
+
+/// What an HTTP server on loopback answers: status and body.
+pub fn get(port: u16, path: &str) -> (u16, String) {
+    try_get(port, path).unwrap_or_else(|error| panic!("GET {path} on port {port}: {error}"))
+}
+
+/// As `get`, where there may be no server yet.
+pub fn try_get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Ok((status, body.to_owned()))
 }
 
 fn collect(stream: impl Read + Send + 'static) -> (Arc<Mutex<String>>, thread::JoinHandle<()>) {
@@ -167,6 +213,21 @@ impl Folder {
 
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The binary under test where every user can start it.
+    pub fn binary(&self) -> PathBuf {
+        let path = self.join("dl-entry");
+        if !path.exists() && std::fs::hard_link(binary(), &path).is_err() {
+            std::fs::copy(binary(), &path).unwrap();
+        }
+        path
     }
 }
 
