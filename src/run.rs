@@ -266,11 +266,14 @@ fn with_identity(command: &CommandLine, user: &Unprivileged, run_dir: &Path) -> 
         environment.iter().any(|(name, value)| name == "HOME" && Path::new(value).is_dir() && value != "/root");
     for (name, value) in [("HOME", home), ("USER", OsStr::new(&identity.name)), ("LOGNAME", OsStr::new(&identity.name))]
     {
-        if name == "HOME" && given_home || value.is_empty() {
+        if name == "HOME" && given_home {
             continue;
         }
-        environment.retain(|(other, _)| other != name);
-        environment.push((name.into(), value.to_owned()));
+        // Who has no name keeps the one that was given, unless it is root's.
+        environment.retain(|(other, inherited)| other != name || value.is_empty() && inherited != "root");
+        if !value.is_empty() {
+            environment.push((name.into(), value.to_owned()));
+        }
     }
     CommandLine { environment, ..command.clone() }
 }

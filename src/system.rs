@@ -79,10 +79,12 @@ pub fn send_signal(pid: i32, signal: i32) -> Result<(), Errno> {
 /// Gives every signal its default action, so that nothing of ours reaches the program that is executed next.
 /// Async-signal-safe: may run between fork and exec.
 pub fn reset_signal_actions() {
+    // The kernel's struct sigaction, whose fields differ in order by architecture: all zeroes are SIG_DFL, no flags and
+    // an empty mask on each. libc's own call refuses 32 to 34, which somebody may have left ignored.
+    let default = [0u64; 4];
     for signal in 1..=LAST_SIGNAL {
-        // SAFETY: SIG_DFL installs no code of ours; a signal that cannot be changed (KILL, STOP, libc's own) fails
-        // without effect.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: reads one live struct and installs no code of ours; KILL and STOP fail without effect.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8usize) };
     }
 }
 
