@@ -41,8 +41,8 @@ fn look(from: &From, arguments: &[OsString], strict: bool) -> Result<Prepared, F
 }
 
 fn problems_as_json(prepared: &Prepared) -> serde_json::Value {
-    let (notices, problems): (Vec<_>, Vec<_>) =
-        prepared.problems.iter().partition(|problem| problem.severity == Severity::Notice);
+    // A notice is no problem: what was done with a variable shows in the source of its value.
+    let problems = prepared.problems.iter().filter(|problem| problem.severity != Severity::Notice);
     let set = prepared.settings.settings.iter().filter(|setting| !setting.shown.is_empty());
     let value = |setting: &settings::Setting| {
         json!({
@@ -55,8 +55,7 @@ fn problems_as_json(prepared: &Prepared) -> serde_json::Value {
     json!({
         "service": prepared.service(),
         "ok": !report::has_errors(&prepared.problems),
-        "problems": problems,
-        "notices": notices,
+        "problems": problems.collect::<Vec<_>>(),
         "values": set.map(value).collect::<Vec<_>>(),
     })
 }
