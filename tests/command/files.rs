@@ -1,1 +1,213 @@
-//! x
+//! What is written, and what is not: whole, ours to write, and never at the cost of what was there.
+
+use crate::LONG;
+use crate::demo::{Demo, STOP};
+use crate::support::{Ended, Running};
+use nix::sys::stat::Mode;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+/// Ends at once, and says so.
+const SCRIPT: &str = "echo started";
+
+fn ended(mut command: Command) -> Ended {
+    command.env("DEMO_SCRIPT", SCRIPT);
+    Running::start(command).ended(LONG)
+}
+
+/// The binary as root after `script`, which has the demo's folder as `$D`.
+fn after(demo: &Demo, script: &str) -> Ended {
+    let (binary, folder) = (crate::support::binary(), demo.path().to_str().unwrap());
+    let script = format!("D=$1; shift; {script}; exec \"$@\"");
+    ended(demo.command(&["sh", "-ec", &script, "sh", folder, binary.to_str().unwrap()]))
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// 73, the path in the message, and nothing of the service.
+fn assert_refused(ended: &Ended, path: &Path, why: &str) {
+    assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
+    let message = format!("dl-entry: cannot write {}: {why}", path.display());
+    assert!(ended.stderr.contains(&message), "{message}\n{}", ended.stderr);
+}
+
+fn old_file(demo: &Demo) -> std::path::PathBuf {
+    std::fs::create_dir_all(demo.file().parent().unwrap()).unwrap();
+    std::fs::write(demo.file(), "old\n").unwrap();
+    demo.file()
+}
+
+#[test]
+fn a_link_a_folder_or_a_pipe_in_the_way_is_refused_and_stays() {
+    for (what, make) in [
+        ("a symbolic link", (|path| symlink("../../target", path).unwrap()) as fn(&Path)),
+        ("a folder", |path| std::fs::create_dir(path).unwrap()),
+        ("a FIFO", |path| nix::unistd::mkfifo(path, Mode::S_IRWXU).unwrap()),
+    ] {
+        let demo = Demo::new(STOP);
+        let target = demo.write("target", "theirs\n");
+        let folder = demo.file().parent().unwrap().to_owned();
+        std::fs::create_dir_all(&folder).unwrap();
+        make(&demo.file());
+        assert_refused(&ended(demo.entry(&[])), &demo.file(), &format!("{what} is in the way of a file\n"));
+        assert_eq!(names(&folder), ["demo.properties"], "{what}");
+        assert!(!demo.file().symlink_metadata().unwrap().is_file(), "{what}");
+        assert_eq!(std::fs::read_to_string(target).unwrap(), "theirs\n");
+    }
+}
+
+#[test]
+fn a_read_only_file_system_is_refused_with_what_to_mount() {
+    let demo = Demo::new(STOP);
+    let ended = after(&demo, "mount -t tmpfs none $D/run; mkdir $D/run/demo; mount -o remount,ro $D/run");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
+    let run = demo.run().display().to_string();
+    let message =
+        format!("dl-entry: uid 1000 cannot write to {run}, which is read-only\n  mount a volume or a tmpfs at {run}\n");
+    assert!(ended.stderr.ends_with(&message), "{}", ended.stderr);
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_refused_with_what_to_change() {
+    let demo = Demo::new(STOP);
+    let file = old_file(&demo);
+    let ended = ended(demo.entry_as(123_456, 0, &[]));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
+    let folder = file.parent().unwrap().display().to_string();
+    assert!(
+        ended.stderr.contains(&format!("uid 123456 cannot write to {folder}\n  give the volume to it")),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "old\n");
+    assert_eq!(names(file.parent().unwrap()), ["demo.properties"]);
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file_and_no_other() {
+    let demo = Demo::new("[[file]]\ntemplate = \"large.tera\"\npath = \"{{ etc }}/large\"\nformat = \"plain\"\n");
+    std::fs::write(demo.join("services/demo/large.tera"), "x".repeat(200_000)).unwrap();
+    // What is mounted is gone with the process: the shell looks while it is there.
+    let binary = crate::support::binary();
+    let run = demo.run().display().to_string();
+    let script = format!(
+        "mount -t tmpfs -o size=64k none {run}; mkdir {run}/demo; echo old >{run}/demo/demo.properties
+        \"$1\" || echo status $?; cat {run}/demo/demo.properties; ls -A {run}/demo"
+    );
+    let ended = ended(demo.command(&["sh", "-ec", &script, "sh", binary.to_str().unwrap()]));
+    assert_eq!(ended.stdout, "status 73\nold\ndemo.properties\n", "{}", ended.stderr);
+    let message = format!("dl-entry: cannot write {run}/demo/large: no space left on device\n  make room");
+    assert!(ended.stderr.contains(&message), "{}", ended.stderr);
+}
+
+#[test]
+fn unchanged_content_keeps_the_file_and_changed_content_replaces_it_whole() {
+    let demo = Demo::new(STOP);
+    let start = |port: &str| {
+        let mut command = demo.entry(&[]);
+        command.env("DEMO_PORT", port);
+        let ended = ended(command);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
+        let metadata = demo.file().metadata().unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o640, 1000, 1000));
+        (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+    };
+    let first = start("1000");
+    assert_eq!(start("1000"), first);
+    // Held open, so that its number cannot be given to the next.
+    let held = std::fs::File::open(demo.file()).unwrap();
+    assert_ne!(start("2000").0, first.0);
+    assert_eq!(held.metadata().unwrap().nlink(), 0);
+    assert_eq!(std::fs::read_to_string(demo.file()).unwrap(), "port = 2000\n");
+    assert_eq!(names(&demo.run().join("demo")), ["demo.properties"]);
+}
+
+#[test]
+fn a_file_the_operator_mounted_read_only_is_kept_and_the_variables_without_effect_are_named() {
+    let demo = Demo::new(STOP);
+    let file = old_file(&demo).display().to_string();
+    let mine = demo.write("mine", "theirs\n");
+    let script = format!("mount --bind $D/mine {file}; mount -o remount,bind,ro {file}");
+    let ended = after(&demo, &script);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
+    let warning = format!("{file} is mounted by the operator and kept as it is: no effect there for DEMO_PORT");
+    assert_eq!(ended.stderr.matches(&warning).count(), 1, "{}", ended.stderr);
+    assert_eq!(std::fs::read_to_string(mine).unwrap(), "theirs\n");
+}
+
+#[test]
+fn a_file_mounted_writable_is_written_in_place_with_one_warning() {
+    let demo = Demo::new(STOP);
+    let file = old_file(&demo).display().to_string();
+    let mine = demo.write("mine", "theirs\n");
+    let ended = after(&demo, &format!("mount --bind $D/mine {file}"));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
+    let warning = format!("{file} is mounted as a single file: written in place, not atomically");
+    assert_eq!(ended.stderr.matches(&warning).count(), 1, "{}", ended.stderr);
+    assert_eq!(std::fs::read_to_string(mine).unwrap(), "port = 8080\n");
+}
+
+#[test]
+fn nothing_is_written_where_one_file_of_several_cannot_be() {
+    let second = "[[file]]\ntemplate = \"second.tera\"\npath = \"{{ etc }}/second\"\nformat = \"plain\"\n";
+    let demo = Demo::new(second);
+    std::fs::write(demo.join("services/demo/second.tera"), "port {{ port }}\n").unwrap();
+    let file = old_file(&demo);
+    let in_the_way = demo.run().join("demo/second");
+    std::fs::create_dir(&in_the_way).unwrap();
+    assert_refused(&ended(demo.entry(&[])), &in_the_way, "a folder is in the way of a file\n");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "old\n");
+    assert_eq!(names(&demo.run().join("demo")), ["demo.properties", "second"]);
+}
+
+#[test]
+fn a_template_that_cannot_be_filled_is_65_and_nothing_is_written() {
+    let demo = Demo::new("");
+    std::fs::write(demo.join("services/demo/demo.properties.tera"), "port = {{ prot }}\n").unwrap();
+    let ended = ended(demo.entry(&[]));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (65, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("demo.properties.tera") && ended.stderr.contains("prot"), "{}", ended.stderr);
+    assert!(!demo.file().exists());
+}
+
+#[test]
+fn without_a_writable_run_folder_a_private_one_is_used_with_one_warning() {
+    let demo = Demo::new(STOP);
+    let temporary = demo.join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    nix::unistd::chown(&temporary, Some(123_456.into()), Some(0.into())).unwrap();
+    let mut command = demo.entry_as(123_456, 0, &[]);
+    command.env_remove("DL_RUN_DIR").env("TMPDIR", &temporary);
+    let ended = ended(command);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
+    let folder = temporary.join("dl-entry-123456");
+    let warning = format!("/run/dl cannot be written: files go to {}", folder.display());
+    assert_eq!(ended.stderr.matches(&warning).count(), 1, "{}", ended.stderr);
+    assert_eq!(folder.metadata().unwrap().mode() & 0o7777, 0o700);
+    assert_eq!(std::fs::read_to_string(folder.join("demo/demo.properties")).unwrap(), "port = 8080\n");
+}
+
+#[test]
+fn a_private_folder_somebody_else_put_there_is_refused() {
+    let demo = Demo::new(STOP);
+    let temporary = demo.join("tmp");
+    std::fs::create_dir_all(temporary.join("dl-entry-123456")).unwrap();
+    nix::sys::stat::fchmodat(
+        nix::fcntl::AT_FDCWD,
+        &temporary,
+        Mode::from_bits_truncate(0o777),
+        nix::sys::stat::FchmodatFlags::FollowSymlink,
+    )
+    .unwrap();
+    let mut command = demo.entry_as(123_456, 0, &[]);
+    command.env_remove("DL_RUN_DIR").env("TMPDIR", &temporary);
+    let ended = ended(command);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is not a folder of uid 123456 alone"), "{}", ended.stderr);
+}

@@ -1,1 +1,539 @@
-//! x
+//! The commands that only look, and what a running entry says of itself.
+
+use crate::LONG;
+use crate::demo::{Demo, READY, STOP};
+use crate::support::{Ended, Folder, Running, entry, free_port, get, try_get, until};
+use nix::sys::signal::Signal::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Every character that some format writes in another way.
+const HOSTILE: &str = "k'\"$\\#{}%&=:!ü<€ 9";
+
+fn ended(command: Command) -> Ended {
+    Running::start(command).ended(LONG)
+}
+
+fn json_of(ended: &Ended) -> Value {
+    assert_eq!(ended.stderr, "");
+    assert_eq!(ended.stdout.lines().count(), 1, "{}", ended.stdout);
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+// --- check-env ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_right_environment_is_0_and_a_broken_one_78_with_every_problem() {
+    let demo = Demo::new(STOP);
+    let right = ended(demo.entry(&["check-env"]));
+    assert_eq!((right.code(), right.stdout.as_str()), (0, "the environment of demo is right\n"), "{}", right.stderr);
+    let mut command = demo.entry(&["check-env"]);
+    command.env("DEMO_PORT", "70000").env("DEMO_OLD_TIMEOUT", "60").env("DEMO_PROT", "1").env("DEMO_TOKEN", "changeme");
+    command.env("DEMO_PASSWORD", "long enough by far").env("DEMO_PASSWORD_FILE", "/x").env("DL_WAIT_TIMEOUT", "soon");
+    let broken = ended(command);
+    assert_eq!((broken.code(), broken.stderr.as_str()), (78, ""));
+    let expected = "the environment of demo has 5 problems and 1 warning
+  1. DL_WAIT_TIMEOUT is not a duration
+";
+    assert!(broken.stdout.starts_with(expected), "{}", broken.stdout);
+    for line in [
+        "DEMO_PORT is not a port\n     accepted: a port, 1 to 65535\n     from: environment",
+        "DEMO_TIMEOUT is a duration without its unit\n     accepted: a duration with its unit: 60s, 2m, 1h30m or PT1M30S\n     from: environment, as DEMO_OLD_TIMEOUT",
+        "DEMO_PASSWORD, DEMO_PASSWORD_FILE are both set\n     accepted: one of the two",
+        "DEMO_TOKEN is no secret: ",
+        "warning: DEMO_PROT is not a variable of demo: did you mean DEMO_PORT?",
+        "notice: DEMO_OLD_TIMEOUT is an old or foreign name: taken as DEMO_TIMEOUT",
+    ] {
+        assert!(broken.stdout.contains(line), "{line}\n{}", broken.stdout);
+    }
+    assert!(!broken.stdout.contains("changeme") && !broken.stdout.contains("70000"), "{}", broken.stdout);
+}
+
+#[test]
+fn a_service_with_a_broken_environment_gives_the_same_report_and_does_not_start() {
+    let demo = Demo::new(STOP);
+    let variables = [("DEMO_PORT", "x"), ("DEMO_TIMEOUT", "60"), ("DEMO_SCRIPT", "echo started")];
+    let mut check = demo.entry(&["check-env"]);
+    let mut run = demo.entry(&["run"]);
+    check.envs(variables);
+    run.envs(variables);
+    let (checked, ran) = (ended(check), ended(run));
+    assert_eq!((ran.code(), ran.stdout.as_str()), (78, ""));
+    assert_eq!(ran.stderr, format!("dl-entry: {}", checked.stdout));
+    assert!(!demo.file().exists());
+}
+
+#[test]
+fn the_json_report_has_the_documented_shape() {
+    let demo = Demo::new(STOP);
+    let mut command = demo.entry(&["check-env", "--format", "json"]);
+    command.env("DEMO_PORT", "x").env("DEMO_PROT", "1").env("DEMO_PASSWORD", "long enough by far");
+    command.env("DEMO_OLD_TIMEOUT", "5s");
+    let report = ended(command);
+    assert_eq!(report.code(), 78);
+    let report = json_of(&report);
+    assert_eq!(keys(&report), ["service", "ok", "problems", "values"]);
+    assert_eq!((&report["service"], &report["ok"]), (&json!("demo"), &json!(false)));
+    let expected = json!([
+        {"variable": "DEMO_PORT", "severity": "error", "message": "is not a port",
+         "accepted": "a port, 1 to 65535", "source": "environment"},
+        {"variable": "DEMO_PROT", "severity": "warning",
+         "message": "is not a variable of demo: did you mean DEMO_PORT?", "accepted": null, "source": "environment"},
+    ]);
+    assert_eq!(report["problems"], expected);
+    assert_eq!(keys(&report["problems"][0]), ["variable", "severity", "message", "accepted", "source"]);
+    let expected = json!([
+        {"variable": "DEMO_SCRIPT", "value": "exec sleep 1000", "source": "default", "secret": false},
+        {"variable": "DEMO_PASSWORD", "value": "‹redacted›", "source": "environment", "secret": true},
+        {"variable": "DEMO_TIMEOUT", "value": "5s", "source": "environment, as DEMO_OLD_TIMEOUT", "secret": false},
+    ]);
+    assert_eq!(report["values"], expected);
+    assert_eq!(keys(&report["values"][0]), ["variable", "value", "source", "secret"]);
+}
+
+#[test]
+fn the_json_report_is_the_same_every_time_and_says_when_all_is_well() {
+    let demo = Demo::new(STOP);
+    let report = || {
+        let mut command = demo.entry(&["check-env", "--format", "json"]);
+        command.env("DEMO_TIMEOUT", "90s").env("DEMO_TOKEN", "long enough by far");
+        ended(command)
+    };
+    let first = report();
+    assert_eq!(first.code(), 0);
+    assert_eq!((&json_of(&first)["ok"], &json_of(&first)["problems"]), (&json!(true), &json!([])));
+    assert_eq!(first.stdout, report().stdout);
+}
+
+#[test]
+fn env_files_are_the_whole_environment_and_a_later_one_wins() {
+    let demo = Demo::new(STOP);
+    let first = demo.write("first.env", "# comment\nDEMO_PORT=1000\nDEMO_TIMEOUT=5s\n");
+    let second = demo.write("second.env", "DEMO_PORT=2000\n");
+    let files = ["--env-file", first.to_str().unwrap(), "--env-file", second.to_str().unwrap()];
+    let mut command = demo.entry(&[&["check-env", "--format", "json", "--service", "demo"], &files[..]].concat());
+    command.env("DEMO_SCRIPT", "not looked at").env("DEMO_TOKEN", "changeme").env("DL_STRICT", "maybe");
+    let report = ended(command);
+    assert_eq!(report.code(), 0, "{}", report.stdout);
+    let report = json_of(&report);
+    let values: BTreeMap<&str, &str> = report["values"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| (value["variable"].as_str().unwrap(), value["value"].as_str().unwrap()))
+        .collect();
+    let expected = [("DEMO_PORT", "2000"), ("DEMO_SCRIPT", "exec sleep 1000"), ("DEMO_TIMEOUT", "5s")];
+    assert_eq!(values, BTreeMap::from(expected));
+}
+
+#[test]
+fn unknown_variables_are_warnings_and_errors_when_strict() {
+    let demo = Demo::new(STOP);
+    for (arguments, strict, code) in
+        [(&["check-env"][..], "0", 0), (&["check-env", "--strict"], "0", 78), (&["check-env"], "1", 78)]
+    {
+        let mut command = demo.entry(arguments);
+        command.env("DEMO_PROT", "1").env("DL_STRICT", strict);
+        assert_eq!(ended(command).code(), code, "{arguments:?} {strict}");
+    }
+}
+
+#[test]
+fn a_well_known_secret_is_an_error_that_can_be_allowed() {
+    let demo = Demo::new(STOP);
+    for (allow, code) in [("0", 78), ("1", 0)] {
+        let mut command = demo.entry(&["check-env"]);
+        command.env("DEMO_TOKEN", "password123").env("DL_ALLOW_INSECURE", allow);
+        let report = ended(command);
+        assert_eq!(report.code(), code);
+        assert!(report.stdout.contains("DEMO_TOKEN is no secret"), "{}", report.stdout);
+    }
+}
+
+/// Path, size, time of change and inode of everything below.
+fn snapshot(folder: &Path) -> Vec<(String, u64, i64, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = path.symlink_metadata().unwrap();
+        found.push((path.display().to_string(), metadata.len(), metadata.ctime_nsec(), metadata.ino()));
+        if metadata.is_dir() {
+            found.extend(snapshot(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_only_looks_writes_nothing() {
+    let demo = Demo::new(STOP);
+    let mut run = demo.entry(&["run"]);
+    run.env("DEMO_SCRIPT", "exit 0");
+    assert_eq!(ended(run).code(), 0);
+    let before = snapshot(demo.path());
+    for arguments in
+        [&["check-env"][..], &["render"], &["render", "--stdout"], &["render", "--diff"], &["explain"], &["services"]]
+    {
+        let mut command = demo.entry(arguments);
+        command.env("DEMO_PORT", "9999").env("TMPDIR", demo.path()).current_dir(demo.path());
+        assert_eq!(ended(command).code(), 0, "{arguments:?}");
+        assert_eq!(snapshot(demo.path()), before, "{arguments:?}");
+    }
+}
+
+// --- secrets ------------------------------------------------------------------------------------------------------
+
+fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> String {
+    let mut text = String::new();
+    for piece in bytes.chunks(3) {
+        let bits = piece.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - piece.len()));
+        (0..=piece.len()).for_each(|index| text.push(alphabet[(bits >> (18 - 6 * index)) as usize & 63] as char));
+    }
+    text
+}
+
+/// The secret as some would write it: as it is, base64, percent-encoded, JSON, hexadecimal.
+fn spellings(secret: &str) -> Vec<String> {
+    let standard = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let url = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let percent: String = secret
+        .bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { (byte as char).to_string() } else { format!("%{byte:02X}") })
+        .collect();
+    let quoted = serde_json::to_string(secret).unwrap();
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let (standard, url) = (base64(secret.as_bytes(), standard), base64(secret.as_bytes(), url));
+    vec![secret.to_owned(), standard, url, percent, quoted.trim_matches('"').to_owned(), hex]
+}
+
+fn assert_kept(secret: &str, text: &str, what: &str) {
+    for spelling in spellings(secret) {
+        assert!(!text.contains(&spelling), "{what} has {spelling}\n{text}");
+    }
+}
+
+#[test]
+fn no_output_of_any_command_has_a_secret_in_any_spelling() {
+    let demo = Demo::new(STOP);
+    let secrets = [("DEMO_PASSWORD", HOSTILE), ("DEMO_TOKEN", "another \"secret\" of 40 characters & more")];
+    let all_commands = [
+        &["check-env"][..],
+        &["check-env", "--format", "json"],
+        &["render"],
+        &["render", "--diff"],
+        &["explain"],
+        &["explain", "DEMO_PASSWORD"],
+        &["run"],
+    ];
+    for (broken, code) in [("8080", 0), ("x", 78)] {
+        for arguments in all_commands {
+            let mut command = demo.entry(arguments);
+            command.envs(secrets).env("DEMO_PORT", broken).env("DL_LOG_LEVEL", "trace").env("DEMO_SCRIPT", "exit 0");
+            let ended = ended(command);
+            let code = if arguments[0] == "explain" { 0 } else { code };
+            assert_eq!(ended.code(), code, "{arguments:?}\n{}", ended.stderr);
+            for (_, secret) in secrets {
+                assert_kept(secret, &ended.stdout, &format!("stdout of {arguments:?}"));
+                assert_kept(secret, &ended.stderr, &format!("stderr of {arguments:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_secret_in_other_spellings_inside_other_values_is_redacted_too() {
+    let demo = Demo::new(STOP);
+    for spelling in spellings(HOSTILE) {
+        let mut command = demo.entry(&["check-env", "--format", "json"]);
+        command.env("DEMO_PASSWORD", HOSTILE).env("DEMO_SCRIPT", format!("curl --data <{spelling}>"));
+        let ended = ended(command);
+        assert_eq!(ended.code(), 0, "{}", ended.stdout);
+        let report = json_of(&ended);
+        assert!(!ended.stdout.contains(&spelling), "{spelling}\n{}", ended.stdout);
+        assert_eq!(report["values"][0]["value"], "curl --data <‹redacted:DEMO_PASSWORD›>", "{spelling}");
+    }
+}
+
+// --- render, explain, wait -----------------------------------------------------------------------------------------
+
+#[test]
+fn render_writes_real_secrets_below_a_folder_readable_by_their_owner_alone() {
+    let demo = Demo::new(STOP);
+    let root = demo.join("out");
+    let mut command = demo.entry(&["render", "--root", root.to_str().unwrap()]);
+    command.env("DEMO_PASSWORD", "correct horse");
+    let rendered = ended(command);
+    let path = root.join(demo.file().strip_prefix("/").unwrap());
+    assert_eq!((rendered.code(), rendered.stdout), (0, format!("{}\n", path.display())), "{}", rendered.stderr);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "port = 8080\npassword = correct horse\n");
+    let metadata = path.metadata().unwrap();
+    assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (0o600, nix::unistd::geteuid().as_raw()));
+    assert!(!demo.file().exists());
+}
+
+#[test]
+fn render_prints_the_files_and_shows_what_would_change() {
+    let demo = Demo::new(STOP);
+    let mut run = demo.entry(&["run"]);
+    run.env("DEMO_SCRIPT", "exit 0").env("DEMO_PASSWORD", "correct horse");
+    assert_eq!(ended(run).code(), 0);
+    let file = demo.file().display().to_string();
+    for arguments in [&["render"][..], &["render", "--stdout"]] {
+        let mut command = demo.entry(arguments);
+        command.env("DEMO_PASSWORD", "correct horse");
+        let printed = ended(command);
+        let expected = format!("# {file} (0640)\nport = 8080\npassword = ‹redacted:DEMO_PASSWORD›\n");
+        assert_eq!((printed.code(), printed.stdout), (0, expected), "{}", printed.stderr);
+    }
+    for (port, expected) in [
+        ("8080", "\n".to_owned()),
+        (
+            "9090",
+            format!(
+                "--- a{file}\n+++ b{file}\n@@ -1,2 +1,2 @@\n-port = 8080\n+port = 9090\n password = ‹redacted:DEMO_PASSWORD›\n"
+            ),
+        ),
+    ] {
+        let mut command = demo.entry(&["render", "--diff"]);
+        command.env("DEMO_PASSWORD", "correct horse").env("DEMO_PORT", port);
+        let printed = ended(command);
+        assert_eq!((printed.code(), printed.stdout), (0, expected), "{}", printed.stderr);
+    }
+}
+
+#[test]
+fn render_of_a_broken_environment_is_its_report() {
+    let demo = Demo::new(STOP);
+    let root = demo.join("out");
+    let mut command = demo.entry(&["render", "--root", root.to_str().unwrap()]);
+    command.env("DEMO_PORT", "x");
+    let rendered = ended(command);
+    assert_eq!((rendered.code(), rendered.stdout.as_str()), (78, ""));
+    assert!(rendered.stderr.contains("1. DEMO_PORT is not a port"), "{}", rendered.stderr);
+    assert!(!root.exists());
+}
+
+#[test]
+fn explain_tells_type_default_meaning_destination_value_and_source() {
+    let demo = Demo::new(STOP);
+    let mut command = demo.entry(&["explain", "DEMO_PORT"]);
+    command.env("DEMO_PORT", "9090");
+    let expected = format!(
+        "DEMO_PORT
+    Port it listens on.
+    accepted:   a port, 1 to 65535
+    default:    8080
+    ends up in: {}
+    now:        9090 (from: environment)
+",
+        demo.file().display()
+    );
+    let explained = ended(command);
+    assert_eq!((explained.code(), explained.stdout), (0, expected), "{}", explained.stderr);
+    let everything = ended(demo.entry(&["explain"])).stdout;
+    for name in ["DEMO_SCRIPT", "DEMO_PORT", "DEMO_PASSWORD", "DEMO_TOKEN", "DEMO_TIMEOUT"] {
+        assert!(everything.contains(&format!("\n{name}\n")), "{everything}");
+    }
+    let unknown = ended(demo.entry(&["explain", "DEMO_PROT"]));
+    assert_eq!((unknown.code(), unknown.stdout.as_str()), (64, ""));
+}
+
+#[test]
+fn wait_ends_when_everything_answers_and_names_what_does_not() {
+    let there = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = format!("tcp://{}", there.local_addr().unwrap());
+    let folder = Folder::new("wait");
+    let file = format!("file://{}", folder.path().display());
+    let waited = ended(entry(&["wait", &there, &file, "dns://localhost"]));
+    assert_eq!((waited.code(), waited.stdout.as_str()), (0, ""), "{}", waited.stderr);
+    let missing = format!("tcp://127.0.0.1:{}", free_port());
+    let waited = ended(entry(&["wait", &missing, &file, "--timeout", "300ms"]));
+    assert_eq!(waited.code(), 69);
+    let report = format!("dl-entry: 1 of 2 dependencies not ready within 300 ms\n  {missing}: connection refused\n");
+    assert!(waited.stderr.contains(&report), "{}", waited.stderr);
+}
+
+// --- health -------------------------------------------------------------------------------------------------------
+
+/// An HTTP server on loopback whose status can be changed.
+fn service(status: u16) -> (u16, Arc<AtomicU16>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let status = Arc::new(AtomicU16::new(status));
+    let present = status.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let status = present.load(Ordering::Relaxed);
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    (port, status)
+}
+
+fn ask(demo: &Demo, question: &str) -> (i32, String) {
+    let mut command = entry(&["health", question]);
+    command.env("DL_HEALTH_ADDR", format!("127.0.0.1:{}", demo.health));
+    let answer = ended(command);
+    assert_eq!((answer.stderr.as_str(), answer.stdout.lines().count()), ("", 1), "{}", answer.stdout);
+    (answer.code(), answer.stdout)
+}
+
+#[test]
+fn health_is_no_then_yes_and_no_again_before_the_service_is_asked_to_stop() {
+    let (port, status) = service(503);
+    let demo = Demo::new(&format!("{STOP}{READY}"));
+    let mut command = demo.entry(&[]);
+    // When it is asked to stop, it looks at its own readiness.
+    let script = format!(
+        "trap '\"$BINARY\" health ready; echo status $?; exit 0' TERM; echo up; export DL_HEALTH_ADDR=127.0.0.1:{}
+        while :; do sleep 0.05; done",
+        demo.health
+    );
+    let folder = Folder::new("health");
+    command.env("DEMO_SCRIPT", script).env("DEMO_PORT", port.to_string()).env("BINARY", folder.binary());
+    let mut running = Running::start(command);
+    running.await_text(LONG, "up\n");
+    assert_eq!(ask(&demo, "live").0, 0);
+    assert_eq!(ask(&demo, "startup").0, 1);
+    let (code, line) = ask(&demo, "ready");
+    assert_eq!((code, line.contains("demo has not been ready yet")), (1, true), "{line}");
+    status.store(200, Ordering::Relaxed);
+    until(LONG, "it is ready", || (ask(&demo, "ready").0 == 0).then_some(()));
+    assert_eq!((ask(&demo, "live").0, ask(&demo, "startup").0), (0, 0));
+    // What was ready can be unready again, and alive all the time.
+    status.store(500, Ordering::Relaxed);
+    until(LONG, "it is unready", || (get(demo.health, "/readyz").0 == 503).then_some(()));
+    assert_eq!((get(demo.health, "/livez").0, get(demo.health, "/startupz").0), (200, 200));
+    status.store(200, Ordering::Relaxed);
+    until(LONG, "it is ready again", || (get(demo.health, "/readyz").0 == 200).then_some(()));
+    running.signal(SIGTERM);
+    let ended = running.ended(LONG);
+    let said = ended.stdout.strip_prefix("up\n").unwrap_or_default();
+    assert!(
+        said.starts_with("unavailable: stopping for ") && said.ends_with("demo is being stopped\nstatus 1\n"),
+        "{said}"
+    );
+    assert_eq!(ended.code(), 0);
+    let (code, line) = ask(&demo, "live");
+    assert_eq!((code, line.contains("refused")), (1, true), "{line}");
+}
+
+#[test]
+fn health_can_be_turned_off_and_the_service_runs() {
+    let demo = Demo::new(STOP);
+    let mut command = demo.entry(&[]);
+    command.env("DL_HEALTH_ADDR", "off");
+    let mut running = Running::start(command);
+    running.await_text(LONG, "demo is ready");
+    assert!(try_get(demo.health, "/livez").is_err());
+}
+
+#[test]
+fn an_address_that_is_taken_is_an_error_before_the_service_starts() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let demo = Demo::new(STOP);
+    let mut command = demo.entry(&[]);
+    command.env("DL_HEALTH_ADDR", &address).env("DEMO_SCRIPT", "echo started");
+    let ended = ended(command);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (71, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&address), "{}", ended.stderr);
+}
+
+/// Samples of an OpenMetrics text by name and labels, after a look at its grammar.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    let mut declared = Vec::new();
+    let mut samples = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            declared.push(family.split_once(' ').unwrap().0.to_owned());
+        } else if !line.starts_with('#') {
+            let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+            let of_family = declared.last().is_some_and(|family| name.starts_with(family.as_str()));
+            assert!(of_family, "{line} is not of {declared:?}");
+            let value = value.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert!(samples.insert(name.to_owned(), value).is_none(), "twice: {line}");
+        }
+    }
+    samples
+}
+
+#[test]
+fn the_metrics_have_the_documented_names_and_count() {
+    let demo = Demo::new(STOP);
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", "trap 'echo heard' USR1; (sleep 0.1 &); echo up; while :; do sleep 0.05; done");
+    let mut running = Running::start(command);
+    running.await_text(LONG, "demo is ready");
+    running.await_text(LONG, "up\n");
+    running.signal(SIGUSR1);
+    running.await_text(LONG, "heard\n");
+    let metrics = || samples(&get(demo.health, "/metrics").1);
+    until(LONG, "the orphan is reaped", || (metrics()["dl_entry_orphans_reaped_total"] >= 1.0).then_some(()));
+    let metrics = metrics();
+    for (name, least) in [
+        ("dl_entry_phase{dl_entry_phase=\"ready\"}", 1.0),
+        ("dl_entry_phase_duration_seconds{phase=\"ready\"}", 0.0),
+        ("dl_entry_service_restarts_total", 0.0),
+        ("dl_entry_signals_forwarded_total{signal=\"SIGUSR1\"}", 1.0),
+        ("dl_entry_service_cpu_seconds_total", 0.0),
+        ("dl_entry_service_resident_memory_bytes", 100_000.0),
+        ("dl_entry_service_processes", 1.0),
+        ("dl_entry_resident_memory_bytes", 100_000.0),
+    ] {
+        assert!(metrics.get(name).is_some_and(|value| *value >= least), "{name}: {metrics:?}");
+    }
+    assert!(metrics.keys().any(|name| name.starts_with("dl_entry_info{version=\"")), "{metrics:?}");
+    assert_eq!(metrics["dl_entry_phase{dl_entry_phase=\"stopping\"}"], 0.0);
+}
+
+// --- logs ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn stdout_is_the_services_alone() {
+    let demo = Demo::new(STOP);
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", "echo out; echo err >&2; exit 3").env("DL_LOG_LEVEL", "trace").env("DEMO_PROT", "1");
+    let ended = ended(command);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (3, "out\n"));
+    assert!(ended.stderr.contains("err\n") && ended.stderr.contains("demo ended with status 3"), "{}", ended.stderr);
+}
+
+#[test]
+fn with_json_every_line_of_ours_is_an_object_with_phase_and_elapsed_time() {
+    let missing = free_port();
+    let wait = format!("{STOP}[[wait]]\ntcp = \"127.0.0.1:{missing}\"\n");
+    for (contract, variables, code) in [
+        (STOP, &[("DEMO_SCRIPT", "exit 0"), ("DEMO_PROT", "1"), ("DEMO_OLD_TIMEOUT", "30s")][..], 0),
+        (STOP, &[("DEMO_PORT", "x")], 78),
+        (STOP, &[("DEMO_SCRIPT", "kill -9 $$")], 137),
+        (STOP, &[("DL_RUN_DIR", "/proc/nothing")], 73),
+        (&wait, &[("DL_WAIT_TIMEOUT", "300ms")], 69),
+    ] {
+        let demo = Demo::new(contract);
+        let mut command = demo.entry(&[]);
+        command.env("DL_LOG_FORMAT", "json").env("DL_LOG_LEVEL", "debug").envs(variables.iter().copied());
+        let ended = ended(command);
+        assert_eq!(ended.code(), code, "{}", ended.stderr);
+        assert!(!ended.stderr.is_empty());
+        for line in ended.stderr.lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {}", ended.stderr));
+            let whole = line["phase"].is_string() && line["elapsed_ms"].is_u64() && line["message"].is_string();
+            assert!(whole && line["level"].is_string() && line["time"].is_string(), "{line}");
+        }
+    }
+}
