@@ -138,7 +138,7 @@ fn default(variable: &Variable) -> String {
 }
 
 /// A key, and every `let` that is worked out from it.
-fn reach(contract: &Contract, key: String) -> HashSet<String> {
+pub(crate) fn reach(contract: &Contract, key: String) -> HashSet<String> {
     let mut names = HashSet::from([key]);
     for derived in &contract.derived {
         if Expressions::variables(&derived.value).is_ok_and(|used| !used.is_disjoint(&names)) {

@@ -15,12 +15,13 @@ use tera::{Context, Filter, Kwargs, State, Tera, TeraResult};
 use crate::catalogue::Package;
 use crate::compose::contexts;
 use crate::contract::{Contract, File, Keys, UnknownKey};
+use crate::explain;
 use crate::expression::{Expressions, register};
 use crate::format::{Entry, Format};
 use crate::keys::{Table, Verdict};
 use crate::plan::RenderedFile;
 use crate::report::Problem;
-use crate::settings::Settings;
+use crate::settings::{Settings, Source};
 
 /// Everything a service's files come to, and every problem on the way. With an error among the problems, no file
 /// may be written.
@@ -102,7 +103,7 @@ impl<'a> Renderer<'a> {
             path: PathBuf::from(path),
             contents: text.into_bytes(),
             mode,
-            variables: self.variables_of(&file.template, &additions),
+            variables: self.given_variables_of(&file.template, &additions),
         })
     }
 
@@ -174,6 +175,18 @@ impl<'a> Renderer<'a> {
         let added = self.settings.settings.iter().filter(|setting| additions.contains_key(&setting.key));
         names.extend(added.map(|setting| setting.name.clone()));
         names.into_iter().collect()
+    }
+
+    /// Those that somebody has set and whose values are in this file, directly or through values worked out from them:
+    /// what an operator who mounts a file of their own has set in vain.
+    fn given_variables_of(&self, template: &str, additions: &BTreeMap<String, String>) -> Vec<String> {
+        let keys = self.tera.get_template_variables(template).unwrap_or_default();
+        let given = self.settings.settings.iter().filter(|one| !matches!(one.source, Source::Default | Source::Unset));
+        let used = given.filter(|one| {
+            let reached = || explain::reach(&self.package.contract, one.key.clone());
+            additions.contains_key(&one.key) || reached().iter().any(|name| keys.contains(name.as_str()))
+        });
+        used.map(|one| one.name.clone()).collect::<BTreeSet<String>>().into_iter().collect()
     }
 
     fn judge_keys(&mut self, file: &File, context: &Context, found: Vec<String>, path: &str) {

@@ -212,7 +212,9 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     log::set_phase("rendering");
     private_fallback(run_dir).map_err(|why| Failure::new(exit::CANNOT_WRITE, why))?;
     let parents = plan.files.iter().filter_map(|file| file.path.parent()).filter(|parent| parent.starts_with(run_dir));
-    let mut directories = vec![Directory { path: run_dir.to_owned(), mode: 0o755 }];
+    // Below a temporary folder, which is everybody's, it stays private.
+    let mode = if run_dir.starts_with(std::env::temp_dir()) { 0o700 } else { 0o755 };
+    let mut directories = vec![Directory { path: run_dir.to_owned(), mode }];
     for parent in parents {
         let below = parent.ancestors().take_while(|path| *path != run_dir).collect::<Vec<_>>();
         directories.extend(below.into_iter().rev().map(|path| Directory { path: path.to_owned(), mode: 0o750 }));

@@ -139,7 +139,7 @@ impl Walk<'_> {
             other => other?,
         };
         let path = path.join(OsStr::from_bytes(name.to_bytes()));
-        if stat.st_dev != self.device || is_directory(&stat) && self.mounts.contains(&path) {
+        if stat.st_dev != self.device || self.mounts.contains(&path) {
             return Ok(());
         }
         let (uid, gid) = (Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)));

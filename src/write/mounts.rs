@@ -22,6 +22,11 @@ impl Mounts {
 
     /// Whether something is mounted at exactly this path.
     pub(super) fn contains(&self, path: &Path) -> bool {
+        // Finding out what a path really is costs a few system calls: only for a name that some mount point has.
+        self.points.iter().any(|point| point.file_name() == path.file_name()) && self.contains_resolved(path)
+    }
+
+    fn contains_resolved(&self, path: &Path) -> bool {
         resolved(path).is_some_and(|path| self.points.contains(&path))
     }
 
