@@ -331,21 +331,29 @@ fn an_orphan_that_ends_while_a_dependency_is_waited_for_is_reaped() {
 fn a_task_that_fails_stops_the_service_through_its_ladder() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let quorum = Arc::new(AtomicBool::new(false));
+    let is_there = quorum.clone();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut head = [0; 4096];
             let length = stream.read(&mut head).unwrap_or(0);
-            let quorum = head[..length].starts_with(b"GET / ");
-            let status = if quorum { "200 OK" } else { "403 Forbidden" };
+            let status = match head[..length].starts_with(b"GET / ") {
+                true if is_there.load(Ordering::Relaxed) => "200 OK",
+                true => "503 Service Unavailable",
+                false => "403 Forbidden",
+            };
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes());
         }
     });
     let demo = Demo::new(&format!("{STOP}{}", with_task(port)));
     let mut command = demo.entry(&[]);
-    command.env("DEMO_SCRIPT", "trap 'echo asked; exit 0' TERM; while :; do sleep 0.05; done");
-    let ended = Running::start(command).ended(LONG);
-    assert_eq!((ended.code(), ended.stdout.as_str()), (69, "asked\n"), "{}", ended.stderr);
+    command.env("DEMO_SCRIPT", "trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.05; done");
+    let mut running = Running::start(command);
+    running.await_text(LONG, "up\n");
+    quorum.store(true, Ordering::Relaxed);
+    let ended = running.ended(LONG);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (69, "up\nasked\n"), "{}", ended.stderr);
     assert!(ended.stderr.contains("dl-entry: demo was stopped: task s3-buckets: "), "{}", ended.stderr);
     assert!(try_get(demo.health, "/livez").is_err());
 }
