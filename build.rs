@@ -36,7 +36,7 @@ const FORMATS: [&str; 12] = [
 ];
 
 /// What every expression knows beside the contract's own names.
-const BUILT_IN: [&str; 6] = ["etc", "run_dir", "service", "arguments", "arguments_given", "container"];
+const BUILT_IN: [&str; 7] = ["etc", "run_dir", "service", "arguments", "arguments_given", "files_checked", "container"];
 
 fn main() {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));

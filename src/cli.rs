@@ -182,10 +182,20 @@ pub fn normalized(mut arguments: Vec<OsString>, words: &[String]) -> Vec<OsStrin
     let option = first.starts_with('-') && !ours.contains(&first);
     if first == "--" {
         arguments.insert(1, "run".into());
-    } else if option || words.iter().any(|word| word == first) {
+    } else if option || words_taken(arguments.get(1..).unwrap_or_default(), words) > 0 {
         arguments.splice(1..1, ["run".into(), "--".into()]);
     }
     arguments
+}
+
+/// How many of the first arguments only stand for the service: one of `server`, two of `minio server`.
+pub fn words_taken(arguments: &[OsString], words: &[String]) -> usize {
+    let length = |phrase: &String| {
+        let count = phrase.split(' ').count();
+        let same = phrase.split(' ').eq(arguments.iter().take(count).filter_map(|argument| argument.to_str()));
+        same.then_some(count)
+    };
+    words.iter().filter_map(length).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -204,10 +214,14 @@ mod tests {
 
     #[test]
     fn options_and_the_services_own_words_are_arguments_of_the_service() {
-        let server = ["server".to_owned()];
+        let server = ["server".to_owned(), "minio server".to_owned()];
         assert_eq!(normalized(words("dl-entry -x y"), &[]), words("dl-entry run -- -x y"));
         assert_eq!(normalized(words("dl-entry --help"), &[]), words("dl-entry --help"));
         assert_eq!(normalized(words("dl-entry server /data"), &server), words("dl-entry run -- server /data"));
+        assert_eq!(normalized(words("dl-entry minio server /d"), &server), words("dl-entry run -- minio server /d"));
+        assert_eq!(normalized(words("dl-entry minio --version"), &server), words("dl-entry minio --version"));
+        assert_eq!(words_taken(&words("minio server /d"), &server), 2);
+        assert_eq!(words_taken(&words("/d server"), &server), 0);
         assert_eq!(normalized(words("dl-entry -- a"), &[]), words("dl-entry run -- a"));
         assert_eq!(normalized(words("dl-entry bash -c x"), &server), words("dl-entry bash -c x"));
         assert_eq!(normalized(words("dl-entry"), &server), words("dl-entry"));

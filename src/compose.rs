@@ -31,11 +31,19 @@ pub struct ComposeError {
     /// "the command", "a wait".
     pub part: &'static str,
     pub reason: String,
+    /// That of the template, as the contract is wrong; that of the contract, where the environment is.
+    pub status: u8,
 }
 
 impl std::fmt::Display for ComposeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} cannot be worked out: {}", self.part, self.reason)
+    }
+}
+
+impl ComposeError {
+    fn mistake(part: &'static str, reason: impl Into<String>) -> ComposeError {
+        ComposeError { part, reason: reason.into(), status: crate::exit::TEMPLATE }
     }
 }
 
@@ -92,7 +100,7 @@ struct Composer {
 
 impl Composer {
     fn text(&self, part: &'static str, expression: &str, context: &Context) -> Result<String, ComposeError> {
-        self.expressions.text(expression, context).map_err(|reason| ComposeError { part, reason })
+        self.expressions.text(expression, context).map_err(|reason| ComposeError::mistake(part, reason))
     }
 
     fn optional(
@@ -111,13 +119,13 @@ impl Composer {
         when: Option<&String>,
         each: Option<&String>,
     ) -> Result<Vec<Context>, ComposeError> {
-        contexts(&self.expressions, &self.context, when, each).map_err(|reason| ComposeError { part, reason })
+        contexts(&self.expressions, &self.context, when, each).map_err(|reason| ComposeError::mistake(part, reason))
     }
 
     fn duration(&self, part: &'static str, expression: &str, context: &Context) -> Result<Duration, ComposeError> {
         let text = self.text(part, expression, context)?;
-        let millis = parse_duration(text.trim())
-            .map_err(|why| ComposeError { part, reason: format!("{text:?} {}", why.what) })?;
+        let millis =
+            parse_duration(text.trim()).map_err(|why| ComposeError::mistake(part, format!("{text:?} {}", why.what)))?;
         Ok(Duration::from_millis(millis))
     }
 
@@ -125,7 +133,7 @@ impl Composer {
         match self.text(part, expression, context)?.as_str() {
             "true" => Ok(true),
             "false" | "" => Ok(false),
-            other => Err(ComposeError { part, reason: format!("{other:?} is neither true nor false") }),
+            other => Err(ComposeError::mistake(part, format!("{other:?} is neither true nor false"))),
         }
     }
 
@@ -136,7 +144,7 @@ impl Composer {
         let mut directories = Vec::new();
         for section in &contract.directories {
             let mode = u32::from_str_radix(&section.mode, 8)
-                .map_err(|_| ComposeError { part: PART, reason: format!("mode {:?} is not octal", section.mode) })?;
+                .map_err(|_| ComposeError::mistake(PART, format!("mode {:?} is not octal", section.mode)))?;
             for context in self.contexts(PART, section.when.as_ref(), section.each.as_ref())? {
                 let path = self.text(PART, &section.path, &context)?;
                 if !path.is_empty() {
@@ -170,7 +178,7 @@ impl Composer {
             argv.extend(arguments.iter().map(OsString::from));
         }
         if argv.is_empty() {
-            return Err(ComposeError { part: PART, reason: "it is empty".into() });
+            return Err(ComposeError::mistake(PART, "it is empty"));
         }
         let folder = self.optional(PART, contract.service.working_directory.as_ref(), &self.context)?;
         let environment = self.environment(contract, settings)?;
@@ -227,7 +235,7 @@ impl Composer {
             let target = self.s3(PART, s3, context)?;
             (s3_name(&target), Target::S3(target))
         } else {
-            return Err(ComposeError { part: PART, reason: "it names nothing to wait for".into() });
+            return Err(ComposeError::mistake(PART, "it names nothing to wait for"));
         };
         let timeout = section.timeout.as_ref().map(|text| self.duration(PART, text, context)).transpose()?;
         Ok(Wait { name, target, timeout })
@@ -238,8 +246,7 @@ impl Composer {
         let port = self.text(PART, &section.port, context)?;
         Ok(PostgresTarget {
             host: self.text(PART, &section.host, context)?,
-            port: parse_port(&port)
-                .ok_or_else(|| ComposeError { part: PART, reason: format!("{port:?} is not a port") })?,
+            port: parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?,
             user: self.text(PART, &section.user, context)?,
             password: self.optional(PART, section.password.as_ref(), context)?,
             database: self.text(PART, &section.database, context)?,
@@ -256,6 +263,7 @@ impl Composer {
             secret_key: self.text(part, &section.secret_key, context)?,
             bucket: self.optional(part, section.bucket.as_ref(), context)?,
             path_style: self.flag(part, &section.path_style, context)?,
+            insecure_tls: section.insecure_tls,
             root_certificate: self.optional(part, section.root_certificate.as_ref(), context)?.map(PathBuf::from),
         })
     }
@@ -292,7 +300,7 @@ impl Composer {
                         Probe::Tcp { host, port }
                     }
                     _ => {
-                        return Err(ComposeError { part: PART, reason: "it needs exactly one of http and tcp".into() });
+                        return Err(ComposeError::mistake(PART, "it needs exactly one of http and tcp"));
                     }
                 });
             }
@@ -314,14 +322,17 @@ impl Composer {
         const PART: &str = "a task";
         let timeout = section.timeout.as_ref().map(|text| self.duration(PART, text, context)).transpose()?;
         let Some(buckets) = &section.s3_buckets else {
-            return Err(ComposeError { part: PART, reason: "it names no task".into() });
+            return Err(ComposeError::mistake(PART, "it names no task"));
         };
         let names = self.text(PART, &buckets.buckets, context)?;
         Ok(Task::S3Buckets(S3Buckets {
             server: self.s3(PART, &buckets.server, context)?,
             quorum: self.request(PART, &buckets.quorum, context)?,
-            buckets: crate::tasks::s3_buckets::parse_buckets(&names)
-                .map_err(|reason| ComposeError { part: PART, reason })?,
+            buckets: crate::tasks::s3_buckets::parse_buckets(&names).map_err(|reason| ComposeError {
+                part: "the list of buckets",
+                reason,
+                status: crate::exit::CONTRACT,
+            })?,
             timeout: timeout.unwrap_or(Duration::from_secs(300)),
         }))
     }
@@ -335,10 +346,7 @@ impl Composer {
                     (Some(signal), None) => StopAction::Signal(signal_number(signal)?),
                     (None, Some(http)) => StopAction::Http(self.request(PART, http, &context)?),
                     _ => {
-                        return Err(ComposeError {
-                            part: PART,
-                            reason: "a rung needs exactly one of signal and http".into(),
-                        });
+                        return Err(ComposeError::mistake(PART, "a rung needs exactly one of signal and http"));
                     }
                 };
                 rungs.push(StopRung { action, within: self.duration(PART, &section.within, &context)? });
@@ -349,13 +357,13 @@ impl Composer {
 }
 
 fn signal_number(name: &str) -> Result<i32, ComposeError> {
-    let unknown = || ComposeError { part: "the stop ladder", reason: format!("{name:?} is not a signal") };
+    let unknown = || ComposeError::mistake("the stop ladder", format!("{name:?} is not a signal"));
     Signal::from_str(name).map(|signal| signal as i32).map_err(|_| unknown())
 }
 
 fn host_and_port(part: &'static str, text: &str) -> Result<(String, u16), ComposeError> {
     let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, parse_port(port)?)));
-    let (host, port) = parts.ok_or_else(|| ComposeError { part, reason: format!("{text:?} is not host:port") })?;
+    let (host, port) = parts.ok_or_else(|| ComposeError::mistake(part, format!("{text:?} is not host:port")))?;
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 

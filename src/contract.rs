@@ -57,7 +57,8 @@ pub struct Service {
     pub prefixes: Vec<String>,
     /// Expression: where the service runs. Default: the run directory.
     pub working_directory: Option<String>,
-    /// First words of the operator's arguments that stand for this service: `docker run IMAGE server /data`.
+    /// First words of the operator's arguments that stand for this service, one or several an entry:
+    /// `docker run IMAGE minio server /data`.
     #[serde(default)]
     pub words: Vec<String>,
     /// The command itself says where `arguments` go; otherwise they are put at its end.
@@ -357,6 +358,9 @@ pub struct S3 {
     /// Expression of true or false.
     #[serde(default = "default_path_style")]
     pub path_style: String,
+    /// Do not verify the certificate: only for the service's own address.
+    #[serde(default)]
+    pub insecure_tls: bool,
     pub root_certificate: Option<String>,
 }
 
@@ -390,7 +394,7 @@ pub struct Http {
     /// JSON pointer → what must be there: a value, or `{ at-least = 1 }` items.
     #[serde(default)]
     pub json: BTreeMap<String, serde_json::Value>,
-    /// Do not verify the certificate: only for the service's own loopback address.
+    /// Do not verify the certificate: only for the service's own address.
     #[serde(default)]
     pub insecure_tls: bool,
     pub root_certificate: Option<String>,

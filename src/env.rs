@@ -101,6 +101,10 @@ impl Environment {
     }
 
     fn is_service_link(&self, name: &str) -> bool {
+        // The API server's own are what clients inside the cluster find it by.
+        if name.starts_with("KUBERNETES_") {
+            return false;
+        }
         let value = self.get(name).and_then(OsStr::to_str).unwrap_or_default();
         let link = |value: &str| {
             let rest = ["tcp://", "udp://", "sctp://"].iter().find_map(|scheme| value.strip_prefix(scheme));
@@ -155,6 +159,11 @@ impl SecretFiles {
     pub fn path_for(&self, name: &str) -> Option<PathBuf> {
         let path = self.directory.as_ref()?.join(name.to_lowercase());
         path.exists().then_some(path)
+    }
+
+    /// The file an operator names: a relative name is one of the folder's, as MinIO's own image has it.
+    pub fn named(&self, name: &str) -> PathBuf {
+        self.directory.as_deref().unwrap_or(Path::new("/run/secrets")).join(name)
     }
 
     /// Reads one secret: at most 1 MiB of UTF-8 without NUL, less exactly one newline at the end.
@@ -244,11 +253,16 @@ mod tests {
             ("NESSIE_SERVICE_PORT_HTTP", "19120"),
             ("TRINO_PORT", "8080"),
             ("QUARKUS_HTTP_PORT", "19120"),
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+            ("KUBERNETES_SERVICE_PORT", "443"),
             ("A_SERVICE_HOST", "kept: no port beside it"),
         ]);
         let dropped = environment.drop_service_links();
         assert_eq!(dropped.len(), 8, "{dropped:?}");
-        assert_eq!(names(&environment), ["A_SERVICE_HOST", "QUARKUS_HTTP_PORT", "TRINO_PORT"]);
+        assert_eq!(
+            names(&environment),
+            ["A_SERVICE_HOST", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "QUARKUS_HTTP_PORT", "TRINO_PORT"]
+        );
     }
 
     #[test]

@@ -136,6 +136,25 @@ pub fn register(tera: &mut Tera) {
             list.as_array().unwrap_or(&[]).iter().filter(|item| **item != unwanted).cloned().collect();
         Ok(kept.into())
     });
+    tera.register_filter("expand_ellipses", |text: &str, _: Kwargs, _: &State| -> Value {
+        expand_ellipses(text).iter().map(|text| Value::normal_string(text)).collect::<Vec<_>>().into()
+    });
+    tera.register_filter("option", |words: Value, kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        let names = texts(&kwargs.must_get("names")?);
+        let parts = command_line(&texts(&words), &texts(&kwargs.must_get("switches")?));
+        let given = parts.iter().rev().find_map(|part| part.option.as_ref().filter(|(name, _)| names.contains(name)));
+        Ok(given.map(|(_, value)| value.clone()).unwrap_or_default())
+    });
+    tera.register_filter("operands", |words: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        let parts = command_line(&texts(&words), &texts(&kwargs.must_get("switches")?));
+        Ok(values(parts.into_iter().filter(|part| part.option.is_none()).flat_map(|part| part.words)))
+    });
+    tera.register_filter("options", |words: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        let without = texts(&kwargs.must_get("without")?);
+        let parts = command_line(&texts(&words), &texts(&kwargs.must_get("switches")?));
+        let kept = |part: &Part| part.option.as_ref().is_some_and(|(name, _)| !without.contains(name));
+        Ok(values(parts.into_iter().filter(kept).flat_map(|part| part.words)))
+    });
     // In a file's template this is the renderer's own, which escapes a key as the file's format wants it.
     tera.register_filter("key", |text: &str, _: Kwargs, _: &State| text.to_owned());
     tera.register_function("file_exists", |kwargs: Kwargs, _: &State| -> TeraResult<bool> {
@@ -153,9 +172,85 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// The items of a list as texts.
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().unwrap_or(&[]).iter().map(plain).collect()
+}
+
+fn values(texts: impl Iterator<Item = String>) -> Value {
+    texts.map(|text| Value::normal_string(&text)).collect::<Vec<_>>().into()
+}
+
+/// A part of a command line: an operand, or an option with its value.
+struct Part {
+    /// As they were given.
+    words: Vec<String>,
+    /// Name without dashes, and value; empty where it has none.
+    option: Option<(String, String)>,
+}
+
+/// Words as a program with GNU's long options reads them: `--name value`, `--name=value`, and `--name` alone where
+/// it is one of `switches`; one dash is as good as two (Go's `flag` package). After `--` all are operands.
+fn command_line(words: &[String], switches: &[String]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|name| *name != "-");
+        match name {
+            Some("") if word == "--" => {
+                parts.extend(words.by_ref().map(|word| Part { words: vec![word.clone()], option: None }));
+            }
+            Some(name) if !name.is_empty() => {
+                let (name, value) = name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
+                let takes_next = value.is_none() && !switches.iter().any(|switch| switch == name);
+                let next = if takes_next { words.next() } else { None };
+                let value = value.or(next.map(String::as_str)).unwrap_or_default();
+                let option = Some((name.to_owned(), value.to_owned()));
+                parts.push(Part { words: std::iter::once(word).chain(next).cloned().collect(), option });
+            }
+            _ => parts.push(Part { words: vec![word.clone()], option: None }),
+        }
+    }
+    parts
+}
+
+/// No list of hosts or drives is longer; a longer one is a typing mistake that would fill the memory.
+const MOST_EXPANDED: usize = 4096;
+
+/// `/data{1...4}` → `/data1` … `/data4`, every range with every other, as MinIO's server reads them: decimal, or
+/// hexadecimal where a letter is in it, padded to the width of the last where either begins with a zero. None at all
+/// where the braces are no such range.
+fn expand_ellipses(text: &str) -> Vec<String> {
+    let Some(start) = text.find('{') else {
+        return if text.contains(['}']) || text.contains("...") { vec![] } else { vec![text.to_owned()] };
+    };
+    let (head, rest) = (&text[..start], &text[start + 1..]);
+    let Some((range, tail)) = rest.split_once('}') else { return vec![] };
+    let labels = range_labels(range).filter(|_| !head.contains("...") && !head.contains('}')).unwrap_or_default();
+    let tails = expand_ellipses(tail);
+    if labels.len().saturating_mul(tails.len()) > MOST_EXPANDED {
+        return vec![];
+    }
+    labels.iter().flat_map(|label| tails.iter().map(move |tail| format!("{head}{label}{tail}"))).collect()
+}
+
+fn range_labels(range: &str) -> Option<Vec<String>> {
+    let (first, last) = range.split_once("...")?;
+    let hexadecimal = [first, last].iter().any(|bound| bound.bytes().any(|byte| !byte.is_ascii_digit()));
+    let radix = if hexadecimal { 16 } else { 10 };
+    let (from, to) = (u64::from_str_radix(first, radix).ok()?, u64::from_str_radix(last, radix).ok()?);
+    if from > to || to - from >= MOST_EXPANDED as u64 {
+        return None;
+    }
+    let padded = (first.starts_with('0') && first.len() > 1) || last.starts_with('0');
+    let width = if padded { last.len() } else { 0 };
+    let label = |number| if hexadecimal { format!("{number:0width$x}") } else { format!("{number:0width$}") };
+    Some((from..=to).map(label).collect())
+}
+
 /// ISO 8601 seconds: `PT90S`, `PT0.25S`.
 fn show_iso_duration(millis: u64) -> String {
-    if millis % 1000 == 0 { format!("PT{}S", millis / 1000) } else { format!("PT{}S", millis as f64 / 1000.0) }
+    if millis.is_multiple_of(1000) { format!("PT{}S", millis / 1000) } else { format!("PT{}S", millis as f64 / 1000.0) }
 }
 
 /// Numbers of a version in order, so that `0.104.3` comes after `0.99.0`.
@@ -280,5 +375,35 @@ mod tests {
         assert_eq!(node_id("trino-0.trino.svc.cluster.local"), "trino-0-trino-svc-cluster-local");
         assert_eq!(node_id("_x"), "x");
         assert_eq!(node_id("···"), "node");
+    }
+
+    #[test]
+    fn ellipses_expand_as_minio_expands_them_and_anything_else_in_braces_is_nothing() {
+        assert_eq!(expand_ellipses("/data{1...3}"), ["/data1", "/data2", "/data3"]);
+        assert_eq!(
+            expand_ellipses("http://n{0...1}/d{09...10}"),
+            ["http://n0/d09", "http://n0/d10", "http://n1/d09", "http://n1/d10"]
+        );
+        assert_eq!(expand_ellipses("{9...b}"), ["9", "a", "b"]);
+        assert_eq!(expand_ellipses("/data"), ["/data"]);
+        for wrong in ["/d{1..4}", "/d{4...1}", "/d{1...}", "/d1...4", "/d{1...4", "/d1...4}", "{1,2}", "{1...9999999}"]
+        {
+            assert_eq!(expand_ellipses(wrong), [""; 0], "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_are_told_into_options_and_operands() {
+        let line = "server --json http://n{0...3}/data --address :9000 -address=:9443 /b -- --c";
+        let words = line.split(' ').map(Value::normal_string).collect::<Vec<_>>();
+        let pairs = [("words", Value::from(words))];
+        let told = |expression: &str| text(expression, &pairs).unwrap();
+        assert_eq!(told("{{ words | option(names=['address'], switches=['json']) }}"), ":9443");
+        assert_eq!(told("{{ words | option(names=['console-address'], switches=['json']) }}"), "");
+        assert_eq!(
+            told("{{ words | operands(switches=['json']) | json }}"),
+            r#"["server","http://n{0...3}/data","/b","--c"]"#
+        );
+        assert_eq!(told("{{ words | options(without=['address'], switches=['json']) | json }}"), r#"["--json"]"#);
     }
 }

@@ -287,7 +287,8 @@ impl Report {
     fn json(&self, secrets: &Secrets) -> String {
         let redacted = |text: &str| serde_json::Value::from(secrets.redact(text));
         let pending = self.pending.iter();
-        let pending = pending.map(|(name, error)| serde_json::json!({"name": redacted(name), "error": redacted(error)}));
+        let pending =
+            pending.map(|(name, error)| serde_json::json!({"name": redacted(name), "error": redacted(error)}));
         let report = serde_json::json!({
             "status": self.status(),
             "phase": redacted(&self.phase),

@@ -231,20 +231,22 @@ async fn client_for(url: &Url, request: &Request<'_>) -> Result<Client, Reason> 
 }
 
 fn verification(url: &Url, request: &Request<'_>) -> Result<Verification, Reason> {
-    match (request.insecure_tls, is_loopback(url)) {
+    match (request.insecure_tls, is_own_address(url)) {
         (false, _) => Ok(Verification::Full),
         (true, true) => Ok(Verification::Nothing),
         (true, false) => Err(Reason::Unusable(
-            "an unverified certificate is accepted only from this container's own loopback address".to_owned(),
+            "an unverified certificate is accepted only from this container's own address".to_owned(),
         )),
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Loopback, or the address of an interface: one that a socket can be bound to.
+fn is_own_address(url: &Url) -> bool {
+    let own = |address: IpAddr| address.is_loopback() || std::net::UdpSocket::bind((address, 0)).is_ok();
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        Some(Host::Ipv4(address)) => own(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => own(IpAddr::V6(address)),
         None => false,
     }
 }

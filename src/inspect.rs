@@ -133,5 +133,7 @@ pub fn services() -> Result<u8, Failure> {
 
 fn print(text: &str) -> Result<(), Failure> {
     let written = writeln!(std::io::stdout(), "{text}");
-    written.map_err(|error| Failure::new(exit::SYSTEM, format!("stdout cannot be written: {}", crate::env::reason(&error))))
+    written.map_err(|error| {
+        Failure::new(exit::SYSTEM, format!("stdout cannot be written: {}", crate::env::reason(&error)))
+    })
 }

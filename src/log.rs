@@ -64,7 +64,7 @@ pub fn init(format: Format, level: Level, secrets: &Secrets) {
         started();
         // Fails when a program that embeds this library has a subscriber of its own, which then stays.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines));
-        std::panic::set_hook(Box::new(|panic| write_panic(panic)));
+        std::panic::set_hook(Box::new(write_panic));
     } else {
         tracing::callsite::rebuild_interest_cache();
     }
@@ -323,7 +323,9 @@ fn write_line(stderr: &impl AsFd, line: &str, lost: &AtomicU64) {
     }
     match lost.swap(0, Ordering::Relaxed) {
         0 => write_whole(stderr, line.as_bytes()),
-        count => write_whole(stderr, format!("dl-entry: {count} log lines lost, nobody read stderr\n{line}").as_bytes()),
+        count => {
+            write_whole(stderr, format!("dl-entry: {count} log lines lost, nobody read stderr\n{line}").as_bytes())
+        }
     }
 }
 

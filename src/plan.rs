@@ -100,6 +100,8 @@ pub struct S3Target {
     /// `None` asks only whether the credentials are accepted (ListBuckets).
     pub bucket: Option<String>,
     pub path_style: bool,
+    /// Do not verify the certificate: only for one's own address.
+    pub insecure_tls: bool,
     pub root_certificate: Option<PathBuf>,
 }
 
@@ -141,6 +143,15 @@ pub enum Probe {
 pub enum Task {
     /// Create buckets over the S3 API once the server has quorum; the service is not ready before.
     S3Buckets(S3Buckets),
+}
+
+impl Task {
+    /// As a contract names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Task::S3Buckets(_) => "s3-buckets",
+        }
+    }
 }
 
 /// The buckets to have, and where.

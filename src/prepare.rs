@@ -124,7 +124,8 @@ pub fn environment_of(from: &From) -> Result<Environment, Failure> {
 pub fn prepare(environment: &Environment, request: &Request) -> Result<Prepared, Failure> {
     let (own, mut problems) = Own::load(environment);
     let name = service_name(request.service, &own)?;
-    let package = catalogue::find(&name, Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
+    let package =
+        catalogue::find(&name, Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
     let options = options_of(&own, &package.contract, request);
     let (settings, found) = settings::load(&package.contract, environment, &options);
     problems.extend(found);
@@ -150,11 +151,10 @@ fn options_of(own: &Own, contract: &Contract, request: &Request) -> Options {
     }
 }
 
-/// The operator's arguments, less a first word that only stands for the service.
+/// The operator's arguments, less the first words that only stand for the service.
 fn service_arguments(contract: &Contract, arguments: &[OsString]) -> Vec<String> {
     let texts = arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
-    let word = arguments.first().is_some_and(|first| contract.service.words.iter().any(|word| first == word.as_str()));
-    texts.skip(usize::from(word)).collect()
+    texts.skip(crate::cli::words_taken(arguments, &contract.service.words)).collect()
 }
 
 fn plan_of(package: &Package, settings: &Settings, options: &Options, problems: &mut Vec<Problem>) -> Option<Plan> {
@@ -165,7 +165,7 @@ fn plan_of(package: &Package, settings: &Settings, options: &Options, problems: 
         Ok(plan) => Some(Plan { files, ..plan }),
         Err(error) => {
             let name = package.contract.service.name.clone();
-            problems.push(Problem::error(name, error.to_string()).with_status(exit::TEMPLATE));
+            problems.push(Problem::error(name, error.to_string()).with_status(error.status));
             None
         }
     }

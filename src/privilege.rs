@@ -1,1 +1,366 @@
-//! (to come)
+//! Becoming the service's user, for good, and proving it.
+//!
+//! The order is runc's (`finalizeNamespace`): standard streams handed over → bounding set → groups → gid → uid → all
+//! capabilities → no_new_privs → proof. Must run while the process has one thread. `Unprivileged` can only be made
+//! here, and nothing is executed without one.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid};
+
+use crate::system;
+
+/// Who the service runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups; `gid` is among them.
+    pub groups: Vec<u32>,
+    /// Empty where the uid has no name.
+    pub name: String,
+    /// `/` where the uid has no entry.
+    pub home: PathBuf,
+}
+
+/// Proof that this process is not root and cannot be again.
+#[derive(Debug)]
+pub struct Unprivileged {
+    identity: Identity,
+}
+
+impl Unprivileged {
+    /// Who we are now.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// A user that cannot be understood or found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadUser {
+    UnknownUser(String),
+    UnknownGroup(String),
+    /// A number beyond what the kernel takes, or not written in decimal.
+    BadNumber(String),
+    Malformed(String),
+}
+
+impl fmt::Display for BadUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadUser::UnknownUser(name) => write!(f, "there is no user {name:?} in /etc/passwd")?,
+            BadUser::UnknownGroup(name) => write!(f, "there is no group {name:?} in /etc/group")?,
+            BadUser::BadNumber(text) => write!(f, "{text:?} is no user or group number")?,
+            BadUser::Malformed(text) => write!(f, "{text:?} is no user")?,
+        }
+        f.write_str("\n  accepted: NAME, UID, NAME:GROUP or UID:GID, numbers from 0 to 2147483647")
+    }
+}
+
+/// A step of the drop that the system refused.
+#[derive(Debug)]
+pub enum PrivilegeError {
+    /// A call failed; the capability it needs, where it needs one.
+    Refused { call: &'static str, errno: Errno, capability: Option<&'static str> },
+    /// All calls succeeded, and we are still not who we should be.
+    NotProven { what: &'static str },
+    /// More than one thread: the others would stay root.
+    Threads(usize),
+}
+
+impl fmt::Display for PrivilegeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PrivilegeError::Refused { call, errno, capability } => {
+                write!(f, "root cannot be given up: {call} failed: {}", errno.desc())?;
+                if let Some(capability) = capability {
+                    write!(
+                        f,
+                        "\n  the container was started as root without {capability}: add the capability, or start it as \
+                         the service's user (docker run --user 1000:1000)"
+                    )?;
+                }
+                Ok(())
+            }
+            PrivilegeError::NotProven { what } => write!(f, "root was not given up: {what}"),
+            PrivilegeError::Threads(count) => write!(f, "root cannot be given up with {count} threads"),
+        }
+    }
+}
+
+/// Reads a user as `docker run --user` has it, against the texts of /etc/passwd and /etc/group.
+///
+/// # Errors
+/// `BadUser` names the part that is wrong.
+pub fn parse_user(spec: &str, passwd: &str, group: &str) -> Result<Identity, BadUser> {
+    let (user, group_name) = match spec.split_once(':') {
+        Some((_, rest)) if rest.contains(':') => return Err(BadUser::Malformed(spec.to_owned())),
+        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+        None => (spec, None),
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let entry = users(passwd).find(|entry| entry.name == user || number(user) == Ok(entry.uid) && is_number(user));
+    let uid = match (&entry, is_number(user)) {
+        (Some(entry), _) => entry.uid,
+        (None, true) => number(user)?,
+        (None, false) => return Err(unknown(user, BadUser::UnknownUser)),
+    };
+    let gid = match group_name {
+        Some(name) => group_id(name, group)?,
+        // A bare number without an entry is its own group: never root's by accident.
+        None => entry.as_ref().map_or(uid, |entry| entry.gid),
+    };
+    let name = entry.as_ref().map(|entry| entry.name.to_owned()).unwrap_or_default();
+    let mut groups = vec![gid];
+    if group_name.is_none() {
+        groups.extend(groups_of(&name, group).filter(|other| *other != gid));
+    }
+    let home = entry.map_or_else(|| PathBuf::from("/"), |entry| PathBuf::from(entry.home));
+    Ok(Identity { uid, gid, groups, name, home })
+}
+
+fn unknown(text: &str, as_name: fn(String) -> BadUser) -> BadUser {
+    let numberish = text.starts_with(|c: char| c.is_numeric() || matches!(c, '-' | '+' | ' ')) || text.ends_with(' ');
+    if numberish { BadUser::BadNumber(text.to_owned()) } else { as_name(text.to_owned()) }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The kernel takes 32 bits; everybody else stops at 31, and so do we: a larger number would wrap to somebody else.
+fn number(text: &str) -> Result<u32, BadUser> {
+    let bad = || BadUser::BadNumber(text.to_owned());
+    if !is_number(text) {
+        return Err(bad());
+    }
+    text.parse::<u32>().ok().filter(|number| *number <= i32::MAX as u32).ok_or_else(bad)
+}
+
+struct User<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+/// Lines that are entries; others are passed over, as libc does.
+fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
+    passwd.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.trim_end_matches('\r').split(':').collect();
+        let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
+        let sound = !name.is_empty() && !name.starts_with(['+', '-', '#']);
+        sound.then_some(User { name, uid: number(uid).ok()?, gid: number(gid).ok()?, home })
+    })
+}
+
+fn group_fields(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
+    group.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.trim_end_matches('\r').split(':').collect();
+        let [name, _, gid, members] = fields[..] else { return None };
+        Some((name, number(gid).ok()?, members))
+    })
+}
+
+fn group_id(name: &str, group: &str) -> Result<u32, BadUser> {
+    let found = group_fields(group).find(|(group, ..)| *group == name).map(|(_, gid, _)| gid);
+    match found {
+        Some(gid) => Ok(gid),
+        None if is_number(name) => number(name),
+        None => Err(unknown(name, BadUser::UnknownGroup)),
+    }
+}
+
+fn groups_of<'a>(user: &'a str, group: &'a str) -> impl Iterator<Item = u32> + 'a {
+    let member = move |members: &str| !user.is_empty() && members.split(',').any(|name| name == user);
+    group_fields(group).filter(move |(.., members)| member(members)).map(|(_, gid, _)| gid)
+}
+
+/// Becomes `identity` for good.
+///
+/// # Errors
+/// The call the system refused and the capability it wants; nothing may run then.
+pub fn become_user(identity: &Identity) -> Result<Unprivileged, PrivilegeError> {
+    if let Some(threads) = threads().filter(|count| *count > 1) {
+        return Err(PrivilegeError::Threads(threads));
+    }
+    hand_over_streams(identity);
+    drop_bounding_set()?;
+    system::set_ids(identity.uid, identity.gid, &identity.groups).map_err(|(errno, call)| {
+        let capability = if call == "setresuid" { "CAP_SETUID" } else { "CAP_SETGID" };
+        PrivilegeError::Refused { call, errno, capability: (errno == Errno::EPERM).then_some(capability) }
+    })?;
+    give_up_the_rest()?;
+    prove(identity)?;
+    Ok(Unprivileged { identity: identity.clone() })
+}
+
+/// Stays who we are, who is not root; takes what can still be taken away.
+///
+/// # Errors
+/// As `become_user`; and being root after all.
+pub fn stay() -> Result<Unprivileged, PrivilegeError> {
+    let (uid, gid) = (Uid::effective().as_raw(), Gid::effective().as_raw());
+    if uid == 0 {
+        return Err(PrivilegeError::NotProven { what: "this process is root" });
+    }
+    give_up_the_rest()?;
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let entry = users(&passwd).find(|entry| entry.uid == uid);
+    let (name, home) =
+        entry.map_or((String::new(), PathBuf::from("/")), |entry| (entry.name.to_owned(), entry.home.into()));
+    let groups = nix::unistd::getgroups().unwrap_or_default().into_iter().map(Gid::as_raw).collect();
+    Ok(Unprivileged { identity: Identity { uid, gid, groups, name, home } })
+}
+
+fn threads() -> Option<usize> {
+    std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
+}
+
+/// So that the service can open /dev/stdout and /dev/stderr anew (runc's `fixStdioPermissions`). /dev/null is
+/// everybody's; a file system that cannot change owners is no reason to fail.
+fn hand_over_streams(identity: &Identity) {
+    let null = nix::sys::stat::stat(Path::new("/dev/null")).ok();
+    for descriptor in 0..=2 {
+        // The three standard streams; one that is closed fails below.
+        let stream = match descriptor {
+            0 => nix::sys::stat::fstat(std::io::stdin()),
+            1 => nix::sys::stat::fstat(std::io::stdout()),
+            _ => nix::sys::stat::fstat(std::io::stderr()),
+        };
+        let Ok(stream) = stream else { continue };
+        if null.is_some_and(|null| null.st_rdev == stream.st_rdev && null.st_ino == stream.st_ino) {
+            continue;
+        }
+        let uid = Some(Uid::from_raw(identity.uid));
+        let _ = match descriptor {
+            0 => nix::unistd::fchown(std::io::stdin(), uid, None),
+            1 => nix::unistd::fchown(std::io::stdout(), uid, None),
+            _ => nix::unistd::fchown(std::io::stderr(), uid, None),
+        };
+    }
+}
+
+/// The kernel's capabilities are numbered from 0; the first unknown one ends the loop.
+fn drop_bounding_set() -> Result<(), PrivilegeError> {
+    for capability in 0..64 {
+        match system::drop_bounding(capability) {
+            Ok(()) => {}
+            Err(Errno::EINVAL) => break,
+            // Without CAP_SETPCAP the set stays; no_new_privs keeps it from mattering.
+            Err(Errno::EPERM) => {
+                tracing::debug!("the capability bounding set stays: CAP_SETPCAP is missing");
+                break;
+            }
+            Err(errno) => {
+                return Err(PrivilegeError::Refused { call: "prctl(PR_CAPBSET_DROP)", errno, capability: None });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn give_up_the_rest() -> Result<(), PrivilegeError> {
+    let refused = |call| move |errno| PrivilegeError::Refused { call, errno, capability: None };
+    match system::clear_ambient() {
+        // Kernels before 4.3 have no ambient set.
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(refused("prctl(PR_CAP_AMBIENT)")(errno)),
+    }
+    system::clear_capabilities().map_err(refused("capset"))?;
+    nix::sys::prctl::set_no_new_privs().map_err(refused("prctl(PR_SET_NO_NEW_PRIVS)"))
+}
+
+fn prove(identity: &Identity) -> Result<(), PrivilegeError> {
+    let not_proven = |what| Err(PrivilegeError::NotProven { what });
+    let uids = nix::unistd::getresuid().map(|ids| [ids.real, ids.effective, ids.saved].map(Uid::as_raw));
+    let gids = nix::unistd::getresgid().map(|ids| [ids.real, ids.effective, ids.saved].map(Gid::as_raw));
+    if uids != Ok([identity.uid; 3]) {
+        return not_proven("a user id is still another one");
+    }
+    if gids != Ok([identity.gid; 3]) {
+        return not_proven("a group id is still another one");
+    }
+    if system::effective_capabilities() != Ok([0, 0]) {
+        return not_proven("a capability is left");
+    }
+    if identity.uid != 0 && system::can_become_root() {
+        return not_proven("root can be had again");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nshort\n# comment\n+nis\ndaemon:x:1:1::/:/x\r\ngames:x:5:60:games:/usr/games:/x\nshusr:x:1000:1000::/home/shusr:/x\n";
+    const GROUP: &str = "root:x:0:\ndaemon:x:1:\ngames:x:60:\nextra:x:70:games,shusr\nshusr:x:1000:\n";
+
+    fn ids(spec: &str) -> Result<(u32, u32, Vec<u32>, String), BadUser> {
+        parse_user(spec, PASSWD, GROUP).map(|user| (user.uid, user.gid, user.groups, user.home.display().to_string()))
+    }
+
+    /// Behaviour 58: gosu's table.
+    #[test]
+    fn users_are_read_as_docker_reads_them() {
+        for (spec, uid, gid, groups, home) in [
+            ("0", 0, 0, vec![0], "/root"),
+            ("0:0", 0, 0, vec![0], "/root"),
+            ("root", 0, 0, vec![0], "/root"),
+            ("0:root", 0, 0, vec![0], "/root"),
+            ("1000", 1000, 1000, vec![1000, 70], "/home/shusr"),
+            ("0:1000", 0, 1000, vec![1000], "/root"),
+            ("1000:daemon", 1000, 1, vec![1], "/home/shusr"),
+            ("games", 5, 60, vec![60, 70], "/usr/games"),
+            ("games:daemon", 5, 1, vec![1], "/usr/games"),
+            ("0:", 0, 0, vec![0], "/root"),
+            ("", 0, 0, vec![0], "/root"),
+            (":0", 0, 0, vec![0], "/root"),
+            ("12345", 12345, 12345, vec![12345], "/"),
+            ("12345:0", 12345, 0, vec![0], "/"),
+        ] {
+            assert_eq!(ids(spec), Ok((uid, gid, groups, home.to_owned())), "{spec:?}");
+        }
+    }
+
+    /// Behaviour 59.
+    #[test]
+    fn users_that_are_none_are_refused() {
+        for spec in [
+            "bogus",
+            "0day",
+            "0:bogus",
+            "0:0day",
+            "-1",
+            "4294967295",
+            "4294967296",
+            "99999999999",
+            "2147483648",
+            "0x10",
+            " 5",
+            "5 ",
+            "٣",
+            "a:b:c",
+            "0:-1",
+            "0:4294967296",
+        ] {
+            assert!(ids(spec).is_err(), "{spec:?} was taken for {:?}", ids(spec));
+        }
+        let message = ids("4294967296").unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "\"4294967296\" is no user or group number\n  accepted: NAME, UID, NAME:GROUP or UID:GID, numbers from 0 to 2147483647"
+        );
+    }
+
+    /// Behaviour 60.
+    #[test]
+    fn a_number_needs_no_files() {
+        let user = parse_user("1000:1000", "", "").unwrap();
+        assert_eq!((user.uid, user.gid, user.groups), (1000, 1000, vec![1000]));
+    }
+}

@@ -1,1 +1,307 @@
-//! (to come)
+//! Starting the service: fork, a clean child, exec, and the exact reason where that fails.
+//!
+//! The child gets default signal actions, the mask we were started with, descriptors 0 to 2 and the environment of the
+//! plan. Everything it needs is prepared before the fork: between fork and exec nothing may allocate, because another
+//! thread might have held the allocator's lock.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::signal::SigSet;
+use nix::unistd::{ForkResult, Pid};
+
+use crate::exit;
+use crate::plan::CommandLine;
+use crate::privilege::Unprivileged;
+use crate::signals::Signals;
+use crate::system::{self, Pointers};
+
+/// The service, running.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+}
+
+impl Child {
+    /// Its process id, which is its process group's too.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+}
+
+/// Why a program could not be started.
+#[derive(Debug)]
+pub enum SpawnError {
+    /// Found nowhere on the child's PATH, or not at the path given.
+    NotFound { program: PathBuf, path: Option<OsString> },
+    /// The file exists and what it names to run it does not.
+    NoInterpreter { program: PathBuf, interpreter: String },
+    /// The file exists and cannot be executed.
+    NotExecutable { program: PathBuf, reason: String },
+    /// The working directory cannot be entered.
+    Directory { path: PathBuf, errno: Errno },
+    /// A text with a NUL byte cannot be passed on.
+    Nul { what: &'static str },
+    /// fork or pipe failed.
+    System { call: &'static str, errno: Errno },
+}
+
+impl SpawnError {
+    /// 126, 127, or what a failing system ends with.
+    pub fn status(&self) -> u8 {
+        match self {
+            SpawnError::NotFound { .. } | SpawnError::NoInterpreter { .. } => exit::NOT_FOUND,
+            SpawnError::NotExecutable { .. } | SpawnError::Nul { .. } => exit::NOT_EXECUTABLE,
+            SpawnError::Directory { .. } | SpawnError::System { .. } => exit::SYSTEM,
+        }
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpawnError::NotFound { program, path: Some(path) } => {
+                write!(f, "{} is not found on PATH ({})", program.display(), path.display())
+            }
+            SpawnError::NotFound { program, path: None } => write!(f, "{} does not exist", program.display()),
+            SpawnError::NoInterpreter { program, interpreter } => {
+                write!(f, "{} needs {interpreter}, which does not exist", program.display())
+            }
+            SpawnError::NotExecutable { program, reason } => {
+                write!(f, "{} cannot be executed: {reason}", program.display())
+            }
+            SpawnError::Directory { path, errno } => {
+                write!(f, "the working directory {} cannot be entered: {}", path.display(), errno.desc())
+            }
+            SpawnError::Nul { what } => write!(f, "{what} has a NUL byte in it"),
+            SpawnError::System { call, errno } => write!(f, "{call} failed: {}", errno.desc()),
+        }
+    }
+}
+
+/// Starts the command as a process group of its own: the terminal's foreground one where we have a terminal, a new
+/// session otherwise. Returns once it has been executed, or the reason why not.
+///
+/// # Errors
+/// `SpawnError`, with the status to end with.
+pub fn spawn(command: &CommandLine, _: &Unprivileged, signals: &Signals) -> Result<Child, SpawnError> {
+    let prepared = Prepared::new(command, signals)?;
+    let (reader, writer) =
+        nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError::System { call: "pipe2", errno })?;
+    let terminal = has_terminal();
+    match system::fork().map_err(|errno| SpawnError::System { call: "fork", errno })? {
+        ForkResult::Child => {
+            own_group(terminal);
+            prepared.execute_and_report(&writer)
+        }
+        ForkResult::Parent { child } => {
+            drop(writer);
+            if terminal {
+                // Both sides do it, so that whoever is first finds it done.
+                let _ = nix::unistd::setpgid(child, child);
+            }
+            prepared.outcome(child, reader)
+        }
+    }
+}
+
+/// Becomes the command; returns only where that fails.
+pub fn replace(command: &CommandLine, _: &Unprivileged, signals: &Signals) -> SpawnError {
+    let prepared = match Prepared::new(command, signals) {
+        Ok(prepared) => prepared,
+        Err(error) => return error,
+    };
+    let (step, errno) = prepared.execute();
+    prepared.explain(step, errno)
+}
+
+/// What failed between fork and exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Directory,
+    Execute,
+}
+
+struct Prepared {
+    program: PathBuf,
+    path: CString,
+    arguments: Pointers,
+    environment: Pointers,
+    directory: Option<(PathBuf, CString)>,
+    mask: SigSet,
+}
+
+impl Prepared {
+    fn new(command: &CommandLine, signals: &Signals) -> Result<Prepared, SpawnError> {
+        let name = command.argv.first().map(OsString::as_os_str).unwrap_or_default();
+        let program = find_program(name, &command.environment)?;
+        let arguments =
+            command.argv.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>, _>>()?;
+        let environment = command.environment.iter().map(|(name, value)| {
+            let mut pair = name.clone();
+            pair.push("=");
+            pair.push(value);
+            c_string(&pair, "an environment variable")
+        });
+        let directory = command.working_directory.as_ref();
+        let directory = directory
+            .map(|path| Ok((path.clone(), c_string(path.as_os_str(), "the working directory")?)))
+            .transpose()?;
+        Ok(Prepared {
+            path: c_string(program.as_os_str(), "the program")?,
+            program,
+            arguments: arguments.into(),
+            environment: environment.collect::<Result<Vec<_>, _>>()?.into(),
+            directory,
+            mask: *signals.inherited_mask(),
+        })
+    }
+
+    /// Async-signal-safe from here to the end of the function.
+    fn execute(&self) -> (Step, Errno) {
+        if let Some((_, directory)) = &self.directory
+            && let Err(errno) = nix::unistd::chdir(directory.as_c_str())
+        {
+            return (Step::Directory, errno);
+        }
+        system::close_on_exec_from(3);
+        system::reset_signal_actions();
+        system::set_signal_mask(&self.mask);
+        (Step::Execute, system::execute(&self.path, &self.arguments, &self.environment))
+    }
+
+    fn execute_and_report(&self, writer: &OwnedFd) -> ! {
+        let (step, errno) = self.execute();
+        let message = [step as u8, errno as i32 as u8, (errno as i32 >> 8) as u8];
+        let _ = nix::unistd::write(writer.as_fd(), &message);
+        // Nothing of the parent's may run in its copy: no destructors, no buffers.
+        system::end_now(127)
+    }
+
+    /// The pipe closes by itself when exec succeeds.
+    fn outcome(&self, child: Pid, reader: OwnedFd) -> Result<Child, SpawnError> {
+        let mut message = Vec::new();
+        // A pipe that cannot be read says as little as one that closed.
+        let _ = std::fs::File::from(reader).read_to_end(&mut message);
+        let [step, low, high] = message[..] else { return Ok(Child { pid: child }) };
+        let step = if step == Step::Directory as u8 { Step::Directory } else { Step::Execute };
+        Err(self.explain(step, Errno::from_raw(i32::from(low) | i32::from(high) << 8)))
+    }
+
+    fn explain(&self, step: Step, errno: Errno) -> SpawnError {
+        if let (Step::Directory, Some((path, _))) = (step, &self.directory) {
+            return SpawnError::Directory { path: path.clone(), errno };
+        }
+        explain_exec(&self.program, errno)
+    }
+}
+
+fn c_string(text: &OsStr, what: &'static str) -> Result<CString, SpawnError> {
+    CString::new(text.as_bytes()).map_err(|_| SpawnError::Nul { what })
+}
+
+fn has_terminal() -> bool {
+    let stdin = std::io::stdin();
+    let session = nix::unistd::getsid(None);
+    session.is_ok() && nix::sys::termios::tcgetsid(&stdin).is_ok_and(|terminal| Ok(terminal) == session)
+}
+
+/// With a terminal, the child becomes its foreground group: Ctrl-C reaches it once, from the kernel, and a shell has
+/// job control. Without one it gets a session of its own.
+fn own_group(terminal: bool) {
+    if !terminal {
+        let _ = nix::unistd::setsid();
+        return;
+    }
+    let own = nix::unistd::getpid();
+    let _ = nix::unistd::setpgid(own, own);
+    // SIGTTOU is still blocked here, so that a background process may do this (tcsetpgrp(3)).
+    let _ = nix::unistd::tcsetpgrp(std::io::stdin(), own);
+}
+
+/// Looks for a name without a slash on the PATH the child will have, as execvp(3) does; never asks a shell.
+fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<PathBuf, SpawnError> {
+    let program = PathBuf::from(name);
+    if name.as_bytes().contains(&b'/') {
+        return match program.symlink_metadata() {
+            Ok(_) => Ok(program),
+            Err(_) => Err(SpawnError::NotFound { program, path: None }),
+        };
+    }
+    let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone()).unwrap_or_default();
+    let candidates = || std::env::split_paths(&path).map(|folder| folder.join(&program)).filter(|file| file.is_file());
+    let executable = |file: &PathBuf| nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok();
+    // One that may not be executed is found too where there is no better: the reason is then known.
+    candidates()
+        .find(executable)
+        .or_else(|| candidates().next())
+        .ok_or(SpawnError::NotFound { program, path: Some(path) })
+}
+
+fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
+    let refused = |reason: String| SpawnError::NotExecutable { program: program.to_owned(), reason };
+    let mut head = vec![0; 4096];
+    let read = std::fs::File::open(program).and_then(|mut file| file.read(&mut head)).unwrap_or(0);
+    head.truncate(read);
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR => match interpreter(&head) {
+            Some(interpreter) => SpawnError::NoInterpreter { program: program.to_owned(), interpreter },
+            None => SpawnError::NotFound { program: program.to_owned(), path: None },
+        },
+        Errno::EACCES if program.is_dir() => refused("it is a directory".into()),
+        Errno::EACCES => {
+            let mode = program.metadata().map(|metadata| metadata.permissions().mode() & 0o7777).unwrap_or(0);
+            let user = nix::unistd::geteuid();
+            let advice = if mode & 0o111 == 0 {
+                "it is not executable (chmod +x)"
+            } else {
+                "permission denied, or its file system is mounted noexec"
+            };
+            refused(format!("{advice}; mode {mode:04o}, uid {user}"))
+        }
+        Errno::ENOEXEC if head.starts_with(b"\x7fELF") => {
+            refused(format!("it is built for another machine ({})", machine(&head)))
+        }
+        Errno::ENOEXEC if head.is_empty() => refused("it is empty".into()),
+        Errno::ENOEXEC => refused("it is no binary and its first line names no interpreter (#!/bin/sh)".into()),
+        Errno::E2BIG => refused("arguments and environment together are too long".into()),
+        errno => refused(errno.desc().to_lowercase()),
+    }
+}
+
+/// The path behind `#!`, or in an ELF file's PT_INTERP segment (elf(5), 64-bit little-endian).
+fn interpreter(head: &[u8]) -> Option<String> {
+    if let Some(line) = head.strip_prefix(b"#!") {
+        let line = line.split(|byte| *byte == b'\n').next()?;
+        return String::from_utf8_lossy(line).split_whitespace().next().map(str::to_owned);
+    }
+    let number = |at: usize, size: usize| -> Option<usize> {
+        let bytes = head.get(at..at + size)?;
+        Some(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+    };
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    let segment = (0..count).map(|index| table + index * size).find(|at| number(*at, 4) == Some(3))?;
+    let (start, length) = (number(segment + 8, 8)?, number(segment + 32, 8)?);
+    let path = head.get(start..start + length)?;
+    Some(String::from_utf8_lossy(path).trim_end_matches('\0').to_owned())
+}
+
+/// `e_machine` of an ELF file, by name where it is one of ours.
+fn machine(head: &[u8]) -> String {
+    match head.get(18..20) {
+        Some([62, 0]) => "amd64".into(),
+        Some([183, 0]) => "arm64".into(),
+        Some([low, high]) => format!("ELF machine {}", u16::from_le_bytes([*low, *high])),
+        _ => "unknown".into(),
+    }
+}

@@ -231,7 +231,7 @@ fn extended(format: Format, text: &str, additions: &BTreeMap<String, String>) ->
     let mut extended: String = kept.flat_map(|line| [line, "\n"]).collect();
     for (key, value) in additions {
         let key = format.escape_key(key).map_err(|why| why.to_string())?;
-        let value = format.escape(value).map_err(|why| why.to_string())?;
+        let value = format.escape_keeping_references(value).map_err(|why| why.to_string())?;
         extended.push_str(&format!("{key}={value}\n"));
     }
     if let Some(prelude) = format.prelude(&extended).filter(|prelude| !extended.starts_with(*prelude)) {

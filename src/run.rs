@@ -47,7 +47,8 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     start_log(&own);
     let (run_dir, fallback) = run_dir(&own);
     let service = arguments.service.as_deref();
-    let request = Request { service, arguments: &arguments.arguments, here: true, strict: false, run_dir: Some(run_dir.clone()) };
+    let request =
+        Request { service, arguments: &arguments.arguments, here: true, strict: false, run_dir: Some(run_dir.clone()) };
     let prepared = prepare(&environment, &request)?;
     let plan = prepared.sound_plan()?;
     tell(&prepared, fallback.as_deref());
@@ -112,8 +113,9 @@ pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
     let total = match &arguments.timeout {
         None => own.wait_timeout,
         Some(text) => {
-            let millis = parse_duration(text)
-                .map_err(|why| Failure::new(exit::USAGE, format!("--timeout {}\n  accepted: 60s, 2m or 1h30m", why.what)))?;
+            let millis = parse_duration(text).map_err(|why| {
+                Failure::new(exit::USAGE, format!("--timeout {}\n  accepted: 60s, 2m or 1h30m", why.what))
+            })?;
             Duration::from_millis(millis)
         }
     };
@@ -188,7 +190,8 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
     let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
     let named = privilege::parse_user(user, &passwd, &group);
     // An image without the house's user still runs as its number.
-    let identity = if user == "shusr" && named.is_err() { privilege::parse_user("1000:1000", &passwd, &group) } else { named };
+    let identity =
+        if user == "shusr" && named.is_err() { privilege::parse_user("1000:1000", &passwd, &group) } else { named };
     identity.map(Some).map_err(|error| Failure::new(exit::PRIVILEGE, error))
 }
 
@@ -205,7 +208,8 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     let mut seen = std::collections::BTreeSet::new();
     directories.retain(|directory| seen.insert(directory.path.clone()));
     let owner = identity.map(|identity| (identity.uid, identity.gid));
-    let written = write::write_all(&plan.files, &directories, owner).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
+    let written =
+        write::write_all(&plan.files, &directories, owner).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
     written.iter().filter_map(write::Written::warning).for_each(|warning| tracing::warn!("{warning}"));
     Ok(())
 }
@@ -220,10 +224,12 @@ fn private_fallback(run_dir: &Path) -> Result<(), String> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(_) => {
-            let metadata = std::fs::symlink_metadata(run_dir).map_err(|error| format!("{}: {error}", run_dir.display()))?;
+            let metadata =
+                std::fs::symlink_metadata(run_dir).map_err(|error| format!("{}: {error}", run_dir.display()))?;
             let uid = nix::unistd::geteuid().as_raw();
             let ours = metadata.is_dir() && (metadata.uid() == uid || uid == 0) && metadata.mode() & 0o022 == 0;
-            let complaint = || format!("{} is not a folder of uid {uid} alone\n  remove it, or set DL_RUN_DIR", run_dir.display());
+            let complaint =
+                || format!("{} is not a folder of uid {uid} alone\n  remove it, or set DL_RUN_DIR", run_dir.display());
             ours.then_some(()).ok_or_else(complaint)
         }
     }
@@ -245,8 +251,10 @@ fn with_identity(command: &CommandLine, user: &Unprivileged, run_dir: &Path) -> 
         home if home.is_empty() || home == "/" || !identity.home.is_dir() => run_dir.as_os_str(),
         home => home,
     };
-    let given_home = environment.iter().any(|(name, value)| name == "HOME" && Path::new(value).is_dir() && value != "/root");
-    for (name, value) in [("HOME", home), ("USER", OsStr::new(&identity.name)), ("LOGNAME", OsStr::new(&identity.name))] {
+    let given_home =
+        environment.iter().any(|(name, value)| name == "HOME" && Path::new(value).is_dir() && value != "/root");
+    for (name, value) in [("HOME", home), ("USER", OsStr::new(&identity.name)), ("LOGNAME", OsStr::new(&identity.name))]
+    {
         if name == "HOME" && given_home || value.is_empty() {
             continue;
         }
@@ -261,7 +269,8 @@ fn failed_start(error: &process::SpawnError) -> Failure {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(Duration::from_secs(1)).build();
+    let built =
+        tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(Duration::from_secs(1)).build();
     built.map_err(|error| Failure::new(exit::SYSTEM, format!("the event loop cannot be set up: {error}")))
 }
 

@@ -185,7 +185,7 @@ async fn call(
         url: url.as_str(),
         headers: &headers,
         body,
-        insecure_tls: false,
+        insecure_tls: server.insecure_tls,
         root_certificate: server.root_certificate.clone(),
     };
     let answer = http::send(request, timeout).await.map_err(S3Error::Http)?;
@@ -215,11 +215,16 @@ fn refusal(call: &'static str, answer: &Answer) -> S3Error {
         let found = document.as_ref()?.descendants().find(|node| node.tag_name().name() == name)?;
         Some(found.text()?.chars().take(200).collect::<String>())
     };
+    // A redirect to another region carries no more than this.
+    let elsewhere = || {
+        let region = header("x-amz-bucket-region").filter(|_| answer.status == 301)?;
+        Some(format!("the bucket is in the region {region}"))
+    };
     S3Error::Refused {
         call,
         status: answer.status,
         code: element("Code").or_else(|| header("x-minio-error-code")).unwrap_or_default(),
-        message: element("Message").or_else(|| header("x-minio-error-desc")).unwrap_or_default(),
+        message: element("Message").or_else(|| header("x-minio-error-desc")).or_else(elsewhere).unwrap_or_default(),
     }
 }
 
@@ -322,6 +327,7 @@ mod tests {
             secret_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
             bucket: None,
             path_style: true,
+            insecure_tls: false,
             root_certificate: None,
         }
     }
@@ -413,6 +419,14 @@ mod tests {
         let error = bucket_exists(&server(&served.url("")), "lake", ATTEMPT).await.unwrap_err();
         let told = "GetBucketLocation answered 403 InvalidAccessKeyId: the access key is not known to the server";
         assert_eq!(error.to_string(), told);
+    }
+
+    #[tokio::test]
+    async fn a_bucket_in_another_region_is_said_to_be_there() {
+        let moved = b"HTTP/1.1 301 X\r\nx-amz-bucket-region: eu-west-1\r\ncontent-length: 0\r\n\r\n".to_vec();
+        let served = testing::http(vec![Script::Answer(moved)]).await;
+        let error = bucket_exists(&server(&served.url("")), "lake", ATTEMPT).await.unwrap_err();
+        assert_eq!(error.to_string(), "HeadBucket answered 301: the bucket is in the region eu-west-1");
     }
 
     #[tokio::test]

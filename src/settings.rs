@@ -126,6 +126,7 @@ impl<'a> Loader<'a> {
         context.insert("service", &contract.service.name);
         context.insert("arguments", &options.arguments);
         context.insert("arguments_given", &!options.arguments.is_empty());
+        context.insert("files_checked", &options.check_files);
         context.insert("container", &options.container.to_json());
         let settings = Settings { settings: vec![], context, secrets: vec![], inherited: vec![] };
         Loader {
@@ -227,26 +228,29 @@ impl<'a> Loader<'a> {
                 None
             }
             (Some(text), None) => Some(Raw { text, source }),
-            (None, Some(path)) => self.secret_file(name, &file_origin, PathBuf::from(path)),
+            (None, Some(path)) => {
+                let path = self.options.secrets.named(&path);
+                self.secret_file(name, &file_origin, path, variable.is_secret())
+            }
             (None, None) => {
                 let path = self.options.secrets.path_for(name)?;
-                self.secret_file(name, name, path)
+                self.secret_file(name, name, path, variable.is_secret())
             }
         }
     }
 
-    fn secret_file(&mut self, name: &str, variable: &str, path: PathBuf) -> Option<Raw> {
+    fn secret_file(&mut self, name: &str, variable: &str, path: PathBuf, secret: bool) -> Option<Raw> {
         if !self.options.secrets.must_exist && !path.exists() {
             // Said in a form no check of length or spelling can object to.
             return Some(Raw { text: format!("‹the content of {}›", path.display()), source: Source::File(path) });
         }
         match self.options.secrets.read(&path) {
-            Ok(secret) => {
-                if secret.world_readable {
+            Ok(content) => {
+                if secret && content.world_readable {
                     let message = format!("is read from {}, which every user can read: chmod o-r it", path.display());
                     self.problems.push(Problem::warning(variable, message));
                 }
-                Some(Raw { text: secret.text, source: Source::File(path) })
+                Some(Raw { text: content.text, source: Source::File(path) })
             }
             Err(why) => {
                 let message = format!("names {}, which {why}", path.display());

@@ -1,1 +1,230 @@
-//! (to come)
+//! System calls that nix does not offer safely; the only module that may use `unsafe`.
+//!
+//! Thin: one call each, errors as `Errno`, no policy. Signals are plain numbers here because nix's `Signal` has no
+//! real-time ones, and its `waitpid` fails on a child that one of them ended.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_int};
+
+use nix::errno::Errno;
+use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
+
+/// Signals are 1 to 64 on Linux, the real-time ones from 32 on (signal(7)).
+pub const LAST_SIGNAL: i32 = 64;
+
+/// How a child ended (waitid(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Code(i32),
+    Signal { number: i32, core: bool },
+}
+
+/// What is left to reap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaped {
+    Child(Pid, Ended),
+    /// Children live, and none has ended.
+    NoneYet,
+    /// There is no child at all.
+    NoChildren,
+}
+
+/// Takes one ended child, whichever it is, without waiting.
+///
+/// # Errors
+/// What waitid(2) has beside ECHILD and EINTR, which is nothing for these arguments.
+pub fn reap() -> Result<Reaped, Errno> {
+    wait_id(libc::WEXITED | libc::WNOHANG)
+}
+
+/// What `reap` would find; it stays to be reaped.
+///
+/// # Errors
+/// As `reap`.
+pub fn peek() -> Result<Reaped, Errno> {
+    wait_id(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+}
+
+fn wait_id(options: c_int) -> Result<Reaped, Errno> {
+    // SAFETY: siginfo_t is plain data for which all zeroes is a value.
+    let mut information: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live siginfo_t of our own.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut information, options) };
+    match Errno::result(result) {
+        Err(Errno::ECHILD) => return Ok(Reaped::NoChildren),
+        Err(Errno::EINTR) => return wait_id(options),
+        Err(errno) => return Err(errno),
+        Ok(_) => {}
+    }
+    // SAFETY: after waitid the fields of a child's siginfo are the ones set.
+    let (pid, status) = unsafe { (information.si_pid(), information.si_status()) };
+    if pid == 0 {
+        return Ok(Reaped::NoneYet);
+    }
+    let ended = match information.si_code {
+        libc::CLD_EXITED => Ended::Code(status),
+        code => Ended::Signal { number: status, core: code == libc::CLD_DUMPED },
+    };
+    Ok(Reaped::Child(Pid::from_raw(pid), ended))
+}
+
+/// kill(2) with any signal, real-time ones included. `pid` may be a group (negative) or everybody (-1).
+pub fn send_signal(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: kill takes two integers and touches no memory.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Gives every signal its default action, so that nothing of ours reaches the program that is executed next.
+/// Async-signal-safe: may run between fork and exec.
+pub fn reset_signal_actions() {
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: SIG_DFL installs no code of ours; a signal that cannot be changed (KILL, STOP, libc's own) fails
+        // without effect.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Sets the calling thread's signal mask. Async-signal-safe.
+pub fn set_signal_mask(mask: &SigSet) {
+    let raw: &libc::sigset_t = mask.as_ref();
+    // SAFETY: the set is a live one; the old mask is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, raw, std::ptr::null_mut()) };
+}
+
+/// fork(2). In the child, only async-signal-safe calls may follow until exec.
+pub fn fork() -> Result<nix::unistd::ForkResult, Errno> {
+    // SAFETY: every caller keeps to async-signal-safe calls in the child; see `process`.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Marks every descriptor from `first` on to be closed by exec: the runtime's leaks are not for the service
+/// (close_range(2); older kernels and strict seccomp filters get the slow way).
+pub fn close_on_exec_from(first: i32) {
+    // SAFETY: close_range with CLOEXEC changes flags of our own descriptors only.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, c_int::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 {
+        return;
+    }
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit of our own.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    for descriptor in first..limit.rlim_cur.min(65_536) as c_int {
+        // SAFETY: fcntl on a descriptor that is not open fails without effect.
+        unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// execve(2) with pointers prepared before a fork. Returns only on failure.
+pub fn execute(path: &CStr, arguments: &Pointers, environment: &Pointers) -> Errno {
+    // SAFETY: both arrays are null-terminated and point to strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
+    Errno::last()
+}
+
+/// A null-terminated array of strings, as execve wants it; keeps the strings alive.
+#[derive(Debug)]
+pub struct Pointers {
+    pointers: Vec<*const libc::c_char>,
+    _strings: Vec<std::ffi::CString>,
+}
+
+impl From<Vec<std::ffi::CString>> for Pointers {
+    fn from(strings: Vec<std::ffi::CString>) -> Pointers {
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
+        Pointers { pointers, _strings: strings }
+    }
+}
+
+/// Takes a capability out of the bounding set for good (PR_CAPBSET_DROP in prctl(2)). EINVAL: there is no such one.
+pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
+    // SAFETY: prctl with this option takes one integer.
+    Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) }).map(drop)
+}
+
+/// Empties the ambient set (PR_CAP_AMBIENT_CLEAR_ALL in prctl(2)).
+pub fn clear_ambient() -> Result<(), Errno> {
+    let option = libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong;
+    // SAFETY: prctl with this option takes integers only.
+    Errno::result(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, option, 0, 0, 0) }).map(drop)
+}
+
+/// Header and data of capset(2), version 3.
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Gives up every capability: effective, permitted and inheritable.
+pub fn clear_capabilities() -> Result<(), Errno> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let data = [CapabilityData::default(); 2];
+    // SAFETY: version 3 reads one header and two data blocks, which are these.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &header, data.as_ptr()) }).map(drop)
+}
+
+/// The effective capabilities, as two words (capget(2)).
+pub fn effective_capabilities() -> Result<[u32; 2], Errno> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [CapabilityData::default(); 2];
+    // SAFETY: version 3 reads one header and writes two data blocks, which are these.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capget, &header, data.as_mut_ptr()) })?;
+    Ok([data[0].effective, data[1].effective])
+}
+
+/// setgroups(2), setresgid(2) and setresuid(2) in this order. The calling process must have one thread: the raw calls
+/// change the calling thread, and libc's wrappers would need the others to be well.
+pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), (Errno, &'static str)> {
+    let groups: Vec<libc::gid_t> = groups.to_vec();
+    // SAFETY: the pointer and the length are of one live array.
+    match Errno::result(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }) {
+        Ok(_) => {}
+        // A user namespace with /proc/self/setgroups = deny has no groups of ours to begin with (user_namespaces(7)).
+        Err(Errno::EPERM)
+            if std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny") => {}
+        Err(errno) => return Err((errno, "setgroups")),
+    }
+    // SAFETY: three integers.
+    Errno::result(unsafe { libc::setresgid(gid, gid, gid) }).map_err(|errno| (errno, "setresgid"))?;
+    // SAFETY: three integers.
+    Errno::result(unsafe { libc::setresuid(uid, uid, uid) }).map_err(|errno| (errno, "setresuid"))?;
+    Ok(())
+}
+
+/// Whether root could be had again: must be false after the drop.
+pub fn can_become_root() -> bool {
+    // SAFETY: three integers.
+    unsafe { libc::setresuid(0, 0, 0) == 0 }
+}
+
+/// Sets the action of a signal, where that is no handler: ignored or default.
+pub fn set_action(signal: nix::sys::signal::Signal, action: &nix::sys::signal::SigAction) -> Result<(), Errno> {
+    // SAFETY: callers pass SIG_DFL or SIG_IGN, which run no code of ours.
+    unsafe { nix::sys::signal::sigaction(signal, action) }.map(drop)
+}
+
+/// _exit(2): ends this process without running anything of ours.
+pub fn end_now(status: i32) -> ! {
+    // SAFETY: _exit never returns and runs no code of ours.
+    unsafe { libc::_exit(status) }
+}
+
+/// Makes a descriptor known to the runtime's event loop.
+pub fn watch<T: std::os::fd::AsRawFd>(descriptor: T) -> std::io::Result<tokio::io::unix::AsyncFd<T>> {
+    // SAFETY: the descriptor is owned by the value that the AsyncFd takes, so it stays open as long as it is watched.
+    let registered =
+        unsafe { tokio::io::unix::AsyncFd::register_with_interest(descriptor, tokio::io::Interest::READABLE) };
+    registered.map_err(|error| error.into_parts().1)
+}

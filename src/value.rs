@@ -216,6 +216,7 @@ impl ValueType {
             ValueType::Json => "a JSON document".into(),
             ValueType::Yaml => "a YAML document".into(),
             ValueType::Properties => "lines of key=value".into(),
+            ValueType::Secret { min_length: 0 | 1 } => "a secret".into(),
             ValueType::Secret { min_length } => format!("a secret of at least {min_length} characters"),
         }
     }
@@ -526,7 +527,7 @@ fn parse_iso_duration(text: &str) -> Option<u64> {
 }
 
 fn largest_unit(number: u64, units: &[(&'static str, u64)]) -> (u64, &'static str) {
-    let fitting = units.iter().rev().find(|(_, factor)| number >= *factor && number % factor == 0);
+    let fitting = units.iter().rev().find(|(_, factor)| number >= *factor && number.is_multiple_of(*factor));
     fitting.map_or((number, units[0].0), |(name, factor)| (number / factor, name))
 }
 

@@ -58,7 +58,9 @@ fn answer(
 ) -> Result<(bool, String), HealthError> {
     let no_answer = |reason: String| HealthError::NoAnswer { address, reason };
     let answer = exchange(stream, address, question, deadline).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => no_answer(format!("none within {} s", DEADLINE.as_secs())),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            no_answer(format!("none within {} s", DEADLINE.as_secs()))
+        }
         _ => no_answer(super::reason(&error)),
     })?;
     let answer = String::from_utf8_lossy(&answer);

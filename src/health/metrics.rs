@@ -26,7 +26,13 @@ impl Health {
         write_start(&mut text, &state, self);
         write_service(&mut text, &state, usage.as_ref());
         if let Some(bytes) = own {
-            family(&mut text, "dl_entry_resident_memory_bytes", "gauge", "bytes", "Resident memory of dl-entry itself.");
+            family(
+                &mut text,
+                "dl_entry_resident_memory_bytes",
+                "gauge",
+                "bytes",
+                "Resident memory of dl-entry itself.",
+            );
             sample(&mut text, "dl_entry_resident_memory_bytes", &[], bytes);
         }
         text.push_str("# EOF\n");

@@ -104,7 +104,8 @@ async fn converse<P: AsyncFn() -> Result<(), String>>(
 ) {
     let mut buffer = Vec::new();
     for count in 1..=MOST_REQUESTS {
-        if buffer.is_empty() && !matches!(timeout(MOST_SILENCE, read_more(&mut stream, &mut buffer)).await, Ok(Ok(1..))) {
+        if buffer.is_empty() && !matches!(timeout(MOST_SILENCE, read_more(&mut stream, &mut buffer)).await, Ok(Ok(1..)))
+        {
             return;
         }
         let deadline = Instant::now() + REQUEST_DEADLINE;
@@ -202,8 +203,11 @@ fn parse(head: &[u8]) -> Result<Request, Response> {
     }
     let mut lines = head.lines();
     let words: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
-    let [method, target, version] = words[..] else { return Err(malformed()) };
-    if method.is_empty() || !method.bytes().all(is_token) || !(target.starts_with('/') || target.starts_with("http://")) {
+    let [method, target, version] = words[..] else {
+        return Err(malformed());
+    };
+    if method.is_empty() || !method.bytes().all(is_token) || !(target.starts_with('/') || target.starts_with("http://"))
+    {
         return Err(malformed());
     }
     let persistent = match version {

@@ -34,8 +34,10 @@ async fn any_success_is_enough_where_nothing_is_expected() {
 }
 
 #[tokio::test]
-async fn another_status_is_named_with_the_expected_ones() {
-    let server = testing::http(vec![Script::answer(503, ""), Script::answer(200, ""), Script::answer(301, "")]).await;
+async fn another_status_is_named_with_the_expected_ones_and_a_redirect_is_not_followed() {
+    let moved = b"HTTP/1.1 301 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let moved = Script::Answer(moved);
+    let server = testing::http(vec![Script::answer(503, ""), Script::answer(200, ""), moved]).await;
     let url = server.url("/v1/info");
     assert_eq!(unmet(&probe(&url), ATTEMPT).await, format!("{url} answered 503, expected 200 to 299"));
     let created = HttpProbe { statuses: vec![201, 202], ..probe(&url) };
@@ -121,7 +123,7 @@ async fn what_cannot_be_asked_is_final() {
 }
 
 #[tokio::test]
-async fn a_proxy_in_the_environment_is_not_used_and_headers_arrive() {
+async fn method_headers_and_body_arrive_as_they_are() {
     let server = testing::http(vec![Script::answer(200, "")]).await;
     let asked = HttpProbe {
         method: "PUT".to_owned(),
@@ -137,15 +139,15 @@ async fn a_proxy_in_the_environment_is_not_used_and_headers_arrive() {
 }
 
 #[tokio::test]
-async fn an_unverified_certificate_is_accepted_on_loopback_only() {
+async fn an_unverified_certificate_is_accepted_at_ones_own_address_only() {
     let server = testing::https("another.example").await;
     let url = format!("https://localhost:{}/", server.port);
     let insecure = HttpProbe { insecure_tls: true, ..probe(&url) };
     ask(&insecure, ATTEMPT).await.unwrap();
-    let elsewhere = HttpProbe { insecure_tls: true, ..probe("https://192.0.2.1/") };
+    let elsewhere = HttpProbe { insecure_tls: true, ..probe("https://203.0.113.1/") };
     assert_eq!(
         unmet(&elsewhere, ATTEMPT).await,
-        "https://192.0.2.1/: an unverified certificate is accepted only from this container's own loopback address"
+        "https://203.0.113.1/: an unverified certificate is accepted only from this container's own address"
     );
 }
 

@@ -163,6 +163,7 @@ fn s3(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
         secret_key,
         bucket,
         path_style,
+        insecure_tls: false,
         root_certificate: parameters.get("root-certificate").map(PathBuf::from),
     };
     Ok((name, Target::S3(target)))

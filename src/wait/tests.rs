@@ -54,7 +54,7 @@ async fn at_the_deadline_everything_pending_is_listed_with_its_last_error() {
     ];
     let started = Instant::now();
     let (outcome, _) = watch(&waits, Duration::from_millis(600)).await;
-    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     let told = format!(
         "3 of 4 dependencies not ready within 600 ms\n  \
          tcp://127.0.0.1:{port}: connection refused\n  \
@@ -99,6 +99,15 @@ async fn a_server_that_appears_just_before_the_deadline_is_seen() {
 }
 
 #[tokio::test]
+async fn a_pause_leaves_time_for_one_last_attempt() {
+    let end = Instant::now() + Duration::from_millis(400);
+    assert!(pause(Duration::from_secs(5), end).await);
+    assert!(Instant::now() < end);
+    assert!(!pause(Duration::from_secs(5), end).await);
+    assert!(Instant::now() >= end);
+}
+
+#[tokio::test]
 async fn a_question_that_cannot_be_asked_ends_the_wait_at_once() {
     let mut odd = wait_for("http://127.0.0.1:1/");
     if let Target::Http(probe) = &mut odd.target {
@@ -127,7 +136,7 @@ async fn dropping_the_wait_ends_it_within_an_attempt() {
         _ = wait_for_all(&waits, Duration::from_secs(60), &|_| {}) => panic!("nothing there can answer"),
         () = tokio::time::sleep(Duration::from_millis(100)) => {}
     }
-    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -67,7 +67,8 @@ fn table(cases: &[Case], folder: &Path) -> String {
         let wanted = if report.ok { "warning" } else { "error" };
         let problems = report.problems.iter().filter(|problem| problem.severity == wanted);
         let reasons = problems.map(|problem| format!("`{}` {}", problem.variable, problem.message.replace('|', "\\|")));
-        writeln!(rows, "| {} | {} | {verdict} | {} |", case.id, case.service, reasons.collect::<Vec<_>>().join("<br>")).unwrap();
+        writeln!(rows, "| {} | {} | {verdict} | {} |", case.id, case.service, reasons.collect::<Vec<_>>().join("<br>"))
+            .unwrap();
     }
     format!(
         "# Real environments\n\nWhat `dl-entry check-env` says of environments that operators of the platform's first images really set. \
@@ -91,7 +92,8 @@ fn check(case: &Case, folder: &Path) -> Report {
     command.args(["check-env", "--format", "json", "--service", &case.service, "--env-file"]).arg(&file).arg("--");
     let output = command.args(case.args.iter().flatten()).env_clear().output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let report: Report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{}: {error}\n{stderr}", case.id));
+    let report: Report =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{}: {error}\n{stderr}", case.id));
     let status = output.status.code().unwrap_or_else(|| panic!("{}: ended by a signal\n{stderr}", case.id));
     assert_eq!(status == 0, report.ok, "{}: status {status}\n{stderr}", case.id);
     report

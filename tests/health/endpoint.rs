@@ -97,7 +97,10 @@ fn run(
         match probe {
             Probe::Answers => Ok(()),
             Probe::Fails(reason) => Err(reason.to_owned()),
-            Probe::AnswersAfter(duration) => Ok(tokio::time::sleep(duration).await),
+            Probe::AnswersAfter(duration) => {
+                tokio::time::sleep(duration).await;
+                Ok(())
+            }
             Probe::NeverAnswers => std::future::pending().await,
         }
     };
@@ -213,7 +216,8 @@ fn head_gets_the_head_of_the_answer_and_the_connection_lives_on() {
 #[test]
 fn pipelined_requests_are_answered_in_order_and_a_hundred_are_enough() {
     let server = Server::ready(Probe::Answers);
-    let answer = server.exchange("GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\n\r\n".repeat(60).as_bytes());
+    let answer =
+        server.exchange("GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\n\r\n".repeat(60).as_bytes());
     let statuses: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["200", "404"].repeat(50));
 }
@@ -334,8 +338,7 @@ fn nothing_wakes_up_while_nobody_asks() {
     assert_eq!(status(&server.get("/readyz")), "200");
     let switches = || {
         let status = std::fs::read_to_string(format!("/proc/self/task/{}/status", server.thread_id)).unwrap();
-        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
-        line
+        status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned()
     };
     // The timers of the last connection come to rest first.
     std::thread::sleep(Duration::from_millis(1300));
@@ -357,8 +360,9 @@ fn the_client_says_yes_no_or_why_it_cannot_know() {
     assert_eq!(off, "there is no health endpoint to ask: DL_HEALTH_ADDR is off");
     drop(server);
     let refused = health::ask(Question::Live, &format!("0.0.0.0:{port}")).unwrap_err().to_string();
-    let expected =
-        format!("cannot reach the health endpoint at 127.0.0.1:{port}: connection refused (address from DL_HEALTH_ADDR)");
+    let expected = format!(
+        "cannot reach the health endpoint at 127.0.0.1:{port}: connection refused (address from DL_HEALTH_ADDR)"
+    );
     assert_eq!(refused, expected);
 }
 

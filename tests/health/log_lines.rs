@@ -49,7 +49,12 @@ fn a_second_init_changes_format_and_level_and_nothing_goes_to_stdout() {
     assert_eq!(&first[3..], told);
     assert!(lines[1].ends_with("s first info"), "{stderr}");
     let messages: Vec<(String, String)> = lines[2..].iter().map(|line| level_and_message(line)).collect();
-    let expected = [("warn", "second warning\nwith ‹redacted:PASSWORD›"), ("warn", "third warning\nwith ‹redacted:PASSWORD›"), ("info", "third info"), ("debug", "third debug")];
+    let expected = [
+        ("warn", "second warning\nwith ‹redacted:PASSWORD›"),
+        ("warn", "third warning\nwith ‹redacted:PASSWORD›"),
+        ("info", "third info"),
+        ("debug", "third debug"),
+    ];
     assert_eq!(messages, expected.map(|(level, message)| (level.to_owned(), message.to_owned())));
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(!stdout.contains("first") && !stdout.contains("message"), "{stdout}");

@@ -3,6 +3,7 @@
 //! Needs Debian's `postgresql` and `etcd-server`, and a `minio` (built once with
 //! `CGO_ENABLED=0 GOBIN=FOLDER go install github.com/minio/minio@latest`) in PATH or in the cache folder.
 
+mod environment;
 mod etcd;
 mod minio;
 mod postgres;
@@ -54,7 +55,7 @@ async fn expect_refused(url: &str) -> String {
 
 /// The last error of a wait that is still pending when its short deadline comes.
 async fn expect_pending(url: &str) -> String {
-    let (outcome, _) = watch(&[url], Duration::from_millis(900)).await;
+    let (outcome, _) = watch(&[url], Duration::from_secs(2)).await;
     let pending = outcome.unwrap_err();
     assert!(pending.to_string().ends_with("set DL_WAIT_TIMEOUT higher if they only need more time"), "{pending}");
     pending.dependencies[0].1.clone()

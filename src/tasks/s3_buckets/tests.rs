@@ -15,6 +15,7 @@ fn task(server: &Server, buckets: &str, timeout: Duration) -> S3Buckets {
             secret_key: "secret".to_owned(),
             bucket: None,
             path_style: true,
+            insecure_tls: false,
             root_certificate: None,
         },
         quorum: HttpProbe {
@@ -130,8 +131,8 @@ async fn a_server_that_is_starting_and_busy_is_asked_until_it_obeys() {
 #[tokio::test]
 async fn at_the_deadline_every_missing_bucket_is_named() {
     let server = testing::http(vec![Script::answer(200, ""), Script::answer(200, ""), Script::answer(503, "")]).await;
-    let error = create_buckets(&task(&server, "lake,raw,logs", Duration::from_millis(500))).await.unwrap_err();
-    let told = "not all buckets are ready within 500 ms: bucket raw: HeadBucket answered 503\nnot ready: raw, logs";
+    let error = create_buckets(&task(&server, "lake,raw,logs", Duration::from_secs(1))).await.unwrap_err();
+    let told = "not all buckets are ready within 1 s: bucket raw: HeadBucket answered 503\nnot ready: raw, logs";
     assert_eq!(error.to_string(), told);
 }
 

@@ -1,0 +1,138 @@
+//! Signals, blocked from the first statement of `main` and read one by one from a signalfd(2).
+//!
+//! Blocked signals are kept by the kernel, for PID 1 too, which would otherwise lose every signal it has no handler
+//! for. Read from a descriptor they come in order and with their number, real-time ones included, which a handler
+//! that sets flags cannot give. What runs under us gets the mask back that we were started with.
+
+use std::collections::VecDeque;
+use std::io;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tokio::io::unix::AsyncFd;
+
+/// Signals a fault of our own raises: blocked, they would kill without a word or loop for ever.
+const FAULTS: [Signal; 6] =
+    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP, Signal::SIGABRT];
+
+/// Signals that ask a program to end.
+pub const STOPS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
+
+/// Every signal sent to this process. Dropping it restores the mask of before.
+#[derive(Debug)]
+pub struct Signals {
+    descriptor: Descriptor,
+    inherited: SigSet,
+    /// Read, and not yet asked for.
+    queue: VecDeque<i32>,
+}
+
+#[derive(Debug)]
+enum Descriptor {
+    Plain(SignalFd),
+    /// Known to the runtime, from the first `next` on.
+    Watched(AsyncFd<SignalFd>),
+    /// Only while one becomes the other.
+    Changing,
+}
+
+impl Signals {
+    /// Blocks every signal but those of our own faults, and makes sure that children can be waited for.
+    ///
+    /// # Errors
+    /// The system refused, which it has no reason to.
+    pub fn block() -> io::Result<Signals> {
+        let mut mask = SigSet::all();
+        FAULTS.into_iter().for_each(|signal| mask.remove(signal));
+        let mut inherited = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), Some(&mut inherited))?;
+        // Inherited as ignored, the kernel would reap our children itself and their status would be lost (wait(2)).
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        crate::system::set_action(Signal::SIGCHLD, &default)?;
+        let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Signals { descriptor: Descriptor::Plain(descriptor), inherited, queue: VecDeque::new() })
+    }
+
+    /// The mask this process was started with.
+    pub fn inherited_mask(&self) -> &SigSet {
+        &self.inherited
+    }
+
+    /// The first signal so far that asks us to end, without waiting; all others stay for `next`.
+    pub fn pending_stop(&mut self) -> Option<i32> {
+        self.read_all();
+        let index = self.queue.iter().position(|signal| STOPS.contains(signal))?;
+        self.queue.remove(index)
+    }
+
+    /// The next signal, in the order they came. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> i32 {
+        loop {
+            if let Some(signal) = self.queue.pop_front() {
+                return signal;
+            }
+            self.readable().await;
+            self.read_all();
+        }
+    }
+
+    async fn readable(&mut self) {
+        if let Descriptor::Plain(_) = self.descriptor {
+            self.descriptor = match std::mem::replace(&mut self.descriptor, Descriptor::Changing) {
+                Descriptor::Plain(descriptor) => match crate::system::watch(descriptor) {
+                    Ok(watched) => Descriptor::Watched(watched),
+                    // The runtime is out of descriptors: there is nobody to tell but the one who started us.
+                    Err(error) => panic!("signals cannot be watched: {error}"),
+                },
+                other => other,
+            };
+        }
+        if let Descriptor::Watched(watched) = &self.descriptor
+            && let Ok(mut ready) = watched.readable().await
+        {
+            ready.clear_ready();
+        }
+    }
+
+    fn read_all(&mut self) {
+        let descriptor = match &self.descriptor {
+            Descriptor::Plain(descriptor) => descriptor,
+            Descriptor::Watched(watched) => watched.get_ref(),
+            Descriptor::Changing => return,
+        };
+        loop {
+            match descriptor.read_signal() {
+                Ok(Some(information)) => self.queue.push_back(information.ssi_signo as i32),
+                Ok(None) => return,
+                Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        crate::system::set_signal_mask(&self.inherited);
+    }
+}
+
+/// `SIGTERM`, or the number where there is no name.
+pub fn name(signal: i32) -> String {
+    match signal_hook::low_level::signal_name(signal) {
+        Some(name) => name.to_owned(),
+        None => format!("signal {signal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_signal_7() {
+        assert_eq!(name(15), "SIGTERM");
+        assert_eq!(name(40), "signal 40");
+    }
+}
