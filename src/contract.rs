@@ -195,6 +195,13 @@ pub struct Passthrough {
     pub prefix: String,
     /// A variable of many `key=value` lines.
     pub extra: String,
+    /// Variables whose own names start so are keys as they are: `nessie.server.default-branch=main`.
+    #[serde(default)]
+    pub literal: Vec<String>,
+    /// Keys also taken under their name in the environment, as MicroProfile Config spells it: upper case, and `_` for
+    /// everything that is no letter or digit. `*` stands for a part the operator chooses.
+    #[serde(default)]
+    pub keys: Vec<String>,
     pub doc: String,
 }
 

@@ -107,6 +107,9 @@ pub fn register(tera: &mut Tera) {
         let default: Option<Value> = kwargs.get("default")?;
         Ok(port_of(text).unwrap_or_else(|| default.map(|value| plain(&value)).unwrap_or_default()))
     });
+    tera.register_filter("url_parameter", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        Ok(url_parameter(text, kwargs.must_get("name")?).unwrap_or_default())
+    });
     tera.register_filter("path_of", |text: &str, _: Kwargs, _: &State| path_of(text));
     tera.register_filter("scheme_of", |text: &str, _: Kwargs, _: &State| {
         text.split_once("://").map(|(scheme, _)| scheme.to_lowercase()).unwrap_or_default()
@@ -283,6 +286,13 @@ fn path_of(text: &str) -> String {
     rest.split_once('/').map_or(String::new(), |(_, path)| format!("/{path}"))
 }
 
+/// `jdbc:postgresql://db/x?sslmode=require` → the value of one parameter, percent-decoded.
+fn url_parameter(text: &str, name: &str) -> Option<String> {
+    let (_, query) = text.split_once('?')?;
+    let pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
 /// An IPv6 address in brackets, as a URL wants it; anything else as it is.
 fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
@@ -368,6 +378,13 @@ mod tests {
         assert_eq!(text("{{ u | host_of }} {{ u | port_of }} {{ u | path_of }}", &url).unwrap(), "::1 9000 /a/b");
         let plain = [("u", Value::from("jdbc:postgresql://db/nessie"))];
         assert_eq!(text("{{ u | host_of }} {{ u | port_of(default=5432) }}", &plain).unwrap(), "db 5432");
+    }
+
+    #[test]
+    fn a_parameter_of_a_url_is_found_and_decoded() {
+        let url = [("u", Value::from("jdbc:postgresql://db/x?sslmode=require&sslrootcert=%2Fa%20b"))];
+        let expression = "{{ u | url_parameter(name=\"sslmode\") }} {{ u | url_parameter(name=\"sslrootcert\") }} {{ u | url_parameter(name=\"x\") }}";
+        assert_eq!(text(expression, &url).unwrap(), "require /a b ");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! ```
 //! Cells: `+` valid, `~` an old name that still works, `x` stops the service, `-` unknown to that version (which stops
 //! it too), `?` not recorded. The column used is the newest not newer than the version asked about. A key ending in
-//! `*` stands for every key that starts so.
+//! `*` stands for every key that starts so; another `*` in it for one part, which may be in quotes:
+//! `warehouses.*.location`.
 
 use crate::expression::version_key;
 use crate::settings::edit_distance;
@@ -73,17 +74,22 @@ impl<'a> Table<'a> {
             _ => {
                 let where_valid = self.versions.iter().zip(&row.cells).filter(|(_, cell)| ["+", "~"].contains(cell));
                 let names = where_valid.map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-                let elsewhere = if names.is_empty() { String::new() } else { format!(" (known in {names})") };
+                let nearest = self.nearest(key).filter(|_| row.key != key);
+                let elsewhere = match (names.is_empty(), nearest) {
+                    (false, _) => format!(" (known in {names})"),
+                    (true, Some(nearest)) => format!(": did you mean {nearest}?"),
+                    (true, None) => String::new(),
+                };
                 Verdict::Stops(format!("stops version {version}, which does not know it{elsewhere}{note}"))
             }
         }
     }
 
+    /// The row of the key itself, or the one that says most about it.
     fn row(&self, key: &str) -> Option<&Row<'a>> {
         let exact = self.rows.iter().find(|row| row.key == key);
-        let prefixes =
-            || self.rows.iter().filter(|row| row.key.strip_suffix('*').is_some_and(|prefix| key.starts_with(prefix)));
-        exact.or_else(|| prefixes().max_by_key(|row| row.key.len()))
+        let patterns = || self.rows.iter().filter(|row| row.key.contains('*') && fits(row.key, key));
+        exact.or_else(|| patterns().max_by_key(|row| row.key.len()))
     }
 
     fn column(&self, version: &str) -> usize {
@@ -93,9 +99,37 @@ impl<'a> Table<'a> {
     }
 
     fn nearest(&self, key: &str) -> Option<String> {
-        let distances = self.rows.iter().map(|row| (edit_distance(key, row.key), row.key));
+        let distances = self.rows.iter().map(|row| (edit_distance(&in_words_of(key, row.key), row.key), row.key));
         distances.filter(|(distance, _)| *distance <= 3).min().map(|(_, key)| key.to_owned())
     }
+}
+
+/// Whether `key` is one `pattern` stands for.
+fn fits(pattern: &str, key: &str) -> bool {
+    if let Some(prefix) = pattern.strip_suffix('*').filter(|prefix| !prefix.contains('*')) {
+        return key.starts_with(prefix);
+    }
+    let (parts, names) = (parts_of(pattern), parts_of(key));
+    let open = parts.last() == Some(&"*");
+    let enough = if open { names.len() >= parts.len() } else { names.len() == parts.len() };
+    enough && parts.iter().zip(&names).all(|(part, name)| *part == "*" || part == name)
+}
+
+/// `a."b.c".d` → `a`, `"b.c"`, `d`.
+fn parts_of(key: &str) -> Vec<&str> {
+    let mut quoted = false;
+    let split = move |c: char| {
+        quoted ^= c == '"';
+        c == '.' && !quoted
+    };
+    key.split(split).collect()
+}
+
+/// `key` with `*` where `pattern` has it, so that only what is spelt wrongly counts as a difference.
+fn in_words_of(key: &str, pattern: &str) -> String {
+    let (names, parts) = (parts_of(key), parts_of(pattern));
+    let word = |(index, name): (usize, &&str)| if parts.get(index) == Some(&"*") { "*" } else { *name }.to_owned();
+    names.iter().enumerate().map(word).collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]
@@ -115,6 +149,21 @@ mod tests {
         assert_eq!(table.judge("alias", "480"), Verdict::Legacy("is an old name in version 480: write a.b".into()));
         assert_eq!(table.judge("quarkus.http.port", "480"), Verdict::Valid);
         assert_eq!(table.judge("a.c", "480"), Verdict::Unlisted(Some("a.b".into())));
+    }
+
+    #[test]
+    fn a_star_inside_a_key_is_one_part_in_quotes_or_not() {
+        let text = "key\t1\tnote\nwh.*.location\t+\t\nwh.*.defaults.*\t+\t\nwh*\t-\t\n";
+        let table = Table::parse(text).unwrap();
+        for key in ["wh.a.location", "wh.\"a.b\".location", "wh.a.defaults.x", "wh.a.defaults.x.y"] {
+            assert_eq!(table.judge(key, "1"), Verdict::Valid, "{key}");
+        }
+        let typo = "stops version 1, which does not know it: did you mean wh.*.location?";
+        assert_eq!(table.judge("wh.a.lokation", "1"), Verdict::Stops(typo.into()));
+        assert_eq!(
+            table.judge("wh.a.b.c.d.e.f", "1"),
+            Verdict::Stops("stops version 1, which does not know it".into())
+        );
     }
 
     #[test]

@@ -133,8 +133,13 @@ pub fn prepare(environment: &Environment, request: &Request) -> Result<Prepared,
     for (name, value) in &settings.secrets {
         secrets.add(name, value.as_bytes());
     }
-    let sound = !report::has_errors(&problems);
-    let plan = sound.then(|| plan_of(&package, &settings, &options, &mut problems)).flatten();
+    let plan = match report::has_errors(&problems) {
+        false => plan_of(&package, &settings, &options, &mut problems),
+        true => {
+            problems.extend(render::judge_additions(&package, &settings));
+            None
+        }
+    };
     Ok(Prepared { own, package, settings, plan, problems, secrets })
 }
 

@@ -32,6 +32,21 @@ pub fn render(package: &Package, settings: &Settings) -> (Vec<RenderedFile>, Vec
     (renderer.files, renderer.problems)
 }
 
+/// Problems with the keys an operator added, where nothing can be rendered because something else is wrong: so that
+/// they are in the same report.
+pub fn judge_additions(package: &Package, settings: &Settings) -> Vec<Problem> {
+    let mut renderer = Renderer::new(package, settings);
+    renderer.problems.clear();
+    for file in &package.contract.files {
+        let all = contexts(&renderer.expressions, &settings.context, file.when.as_ref(), file.each.as_ref());
+        for context in all.unwrap_or_default() {
+            let keys = renderer.additions(file, &context).into_keys().collect();
+            renderer.judge_keys(file, &context, keys, &file.template);
+        }
+    }
+    renderer.problems
+}
+
 struct Renderer<'a> {
     package: &'a Package,
     settings: &'a Settings,
@@ -81,7 +96,8 @@ impl<'a> Renderer<'a> {
         let path = self.expressions.text(&file.path, context).map_err(|reason| mistake(&file.template, reason))?;
         let additions = self.additions(file, context);
         let text = self.proven_text(file, format, context, &additions, &path)?;
-        self.judge_keys(file, format, context, &text, &path);
+        let keys = format.parse(&text).unwrap_or_default().into_iter().map(|entry| entry.key).collect();
+        self.judge_keys(file, context, keys, &path);
         Ok(RenderedFile {
             path: PathBuf::from(path),
             contents: text.into_bytes(),
@@ -160,15 +176,16 @@ impl<'a> Renderer<'a> {
         names.into_iter().collect()
     }
 
-    fn judge_keys(&mut self, file: &File, format: Format, context: &Context, text: &str, path: &str) {
+    fn judge_keys(&mut self, file: &File, context: &Context, found: Vec<String>, path: &str) {
         let Some(keys) = &file.keys else { return };
         let table = match Table::parse(self.package.files.get(&keys.table).map(String::as_str).unwrap_or_default()) {
             Ok(table) => table,
             Err(why) => return self.problems.push(mistake(&keys.table, why)),
         };
-        let version = self.expressions.text(&keys.version, context).unwrap_or_default();
-        for entry in format.parse(text).unwrap_or_default() {
-            self.problems.extend(self.judge_key(&table, keys, &version, &entry.key, path));
+        // Without a version, because its own variable is wrong, nothing can be said.
+        let Ok(version) = self.expressions.text(&keys.version, context) else { return };
+        for key in found {
+            self.problems.extend(self.judge_key(&table, keys, &version, &key, path));
         }
     }
 

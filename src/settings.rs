@@ -512,9 +512,29 @@ impl<'a> Loader<'a> {
     // --- passthrough --------------------------------------------------------------------------------------------
 
     fn read_passthroughs(&mut self) {
-        for Passthrough { key, prefix, extra, .. } in &self.contract.passthrough {
-            let map = self.passthrough_map(prefix, extra);
+        for Passthrough { key, prefix, extra, literal, keys, .. } in &self.contract.passthrough {
+            let mut map = self.passthrough_map(prefix, extra);
+            self.read_native_names(literal, keys, &mut map);
             self.settings.context.insert(key.clone(), &map);
+        }
+    }
+
+    /// Variables nobody declared whose names are the service's own names of its keys.
+    fn read_native_names(&mut self, literal: &[String], keys: &[String], map: &mut BTreeMap<String, String>) {
+        let undeclared = self.environment.names().filter(|name| !self.known.contains(*name));
+        let named = undeclared.filter_map(|name| {
+            let as_it_is = literal.iter().any(|prefix| name.starts_with(prefix.as_str()));
+            let key = if as_it_is { Some(name.to_owned()) } else { key_of_native_name(keys, name) };
+            key.map(|key| (name.to_owned(), key))
+        });
+        for (name, key) in named.collect::<Vec<_>>() {
+            let Some(value) = self.text_of(&name, false) else { continue };
+            if map.get(&key).is_some_and(|earlier| *earlier != value) {
+                let problem = Problem::error(&name, format!("sets {key}, which another variable sets differently"));
+                self.problems.push(problem.accepted("the key in one place").from_source("environment"));
+            }
+            self.record_entry(name, &key, &value);
+            map.insert(key, value);
         }
     }
 
@@ -530,17 +550,21 @@ impl<'a> Loader<'a> {
                 self.problems.push(Problem::error(&name, "names no key").accepted(format!("{prefix}<key>")));
                 continue;
             }
-            self.settings.settings.push(Setting {
-                shown: value.clone(),
-                key: key.clone(),
-                name,
-                source: Source::Environment,
-                secret: false,
-            });
+            self.record_entry(name, &key, &value);
             map.insert(key, value);
         }
         self.read_extra(extra, &mut map);
         map
+    }
+
+    /// Keeps one entry of a passthrough. No contract says which of them are secrets; their names do.
+    fn record_entry(&mut self, name: String, key: &str, value: &str) {
+        let secret = names_a_secret(key);
+        if secret {
+            self.settings.secrets.push((name.clone(), value.to_owned()));
+        }
+        let shown = if secret { "‹redacted›" } else { value }.to_owned();
+        self.settings.settings.push(Setting { shown, key: key.to_owned(), name, source: Source::Environment, secret });
     }
 
     fn read_extra(&mut self, extra: &str, map: &mut BTreeMap<String, String>) {
@@ -557,6 +581,9 @@ impl<'a> Loader<'a> {
             if map.get(&key).is_some_and(|earlier| *earlier != value) {
                 let message = format!("sets {key}, which a variable of its own sets differently");
                 self.problems.push(Problem::error(extra, message).accepted("the key in one of the two places"));
+            }
+            if names_a_secret(&key) {
+                self.settings.secrets.push((extra.to_owned(), value.clone()));
             }
             map.insert(key, value);
         }
@@ -649,10 +676,15 @@ impl<'a> Loader<'a> {
 
     // --- what nobody knows --------------------------------------------------------------------------------------
 
+    /// Has one of the service's prefixes.
+    fn is_ours(&self, name: &str) -> bool {
+        self.contract.service.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+
     fn report_unknown(&mut self) {
         let names: Vec<String> = self.environment.names().map(str::to_owned).collect();
         for name in names {
-            let ours = self.contract.service.prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
+            let ours = self.is_ours(&name);
             let empty = self.environment.get(&name).is_none_or(|text| text.is_empty());
             if !ours || empty || self.known.contains(&name) || is_listed(&self.contract.child.pass, &name) {
                 continue;
@@ -690,7 +722,9 @@ impl<'a> Loader<'a> {
             let declared = text.is_some_and(|name| self.known.contains(name));
             let own = text.is_some_and(|name| name.starts_with("DL_"));
             let dropped = text.is_some_and(|name| is_listed(&child.drop, name) && !is_listed(&child.pass, name));
-            if !declared && !own && !dropped {
+            // Most services take a variable that is there and empty for a value, and fail on it.
+            let hollow = value.is_empty() && text.is_some_and(|name| self.is_ours(name));
+            if !declared && !own && !dropped && !hollow {
                 self.settings.inherited.push((name.to_owned(), value.to_owned()));
             }
         }
@@ -746,6 +780,29 @@ pub fn passthrough_key(name: &str) -> String {
     }
     key.push_str(rest);
     key
+}
+
+/// `NESSIE_SECRETS_CACHE_TTL` → `nessie.secrets.cache.ttl`, where that is one of `keys`. Of several keys that fit, the
+/// one with the longest text of its own; what `*` stands for is in lower case.
+fn key_of_native_name(keys: &[String], name: &str) -> Option<String> {
+    let spelt = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+    };
+    let fitting = keys.iter().filter_map(|key| {
+        let Some((before, after)) = key.split_once('*') else {
+            return (spelt(key) == name).then(|| (key, key.clone()));
+        };
+        let chosen = name.strip_prefix(&spelt(before))?.strip_suffix(&spelt(after))?;
+        (!chosen.is_empty()).then(|| (key, format!("{before}{}{after}", chosen.to_lowercase())))
+    });
+    fitting.max_by_key(|(key, _)| (!key.contains('*'), key.len())).map(|(_, key)| key)
+}
+
+/// Whether the name of a key says that its value is to be kept to oneself: `quarkus.mail.password`, `x.secret-key`.
+fn names_a_secret(key: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap_or(key).to_lowercase();
+    let telling = ["password", "passphrase", "secret", "secret-key", "private-key", "token", "tokens", "credentials"];
+    telling.iter().any(|ending| last.ends_with(ending))
 }
 
 /// A value that everybody knows, or that was never filled in: says which.
@@ -852,6 +909,18 @@ pub fn edit_distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_native_name_is_the_key_with_the_longest_text_of_its_own() {
+        let keys = ["a.cache.ttl", "a.buckets.*.name", "a.buckets.*.iam.role-name", "a.map.*"].map(str::to_owned);
+        let key = |name: &str| key_of_native_name(&keys, name);
+        assert_eq!(key("A_CACHE_TTL"), Some("a.cache.ttl".into()));
+        assert_eq!(key("A_BUCKETS_MY_LAKE_IAM_ROLE_NAME"), Some("a.buckets.my_lake.iam.role-name".into()));
+        assert_eq!(key("A_BUCKETS_X_NAME"), Some("a.buckets.x.name".into()));
+        assert_eq!(key("A_MAP_FOO"), Some("a.map.foo".into()));
+        assert_eq!(key("A_BUCKETS__NAME"), None);
+        assert_eq!(key("A_CACHE_TTLS"), None);
+    }
 
     fn options() -> Options {
         Options {
@@ -1091,6 +1160,20 @@ mod tests {
     }
 
     #[test]
+    fn a_passthrough_key_named_like_a_secret_is_never_shown() {
+        let pairs = [GOOD, ("DEMO_CONFIG__mail.password", "hunter22"), ("DEMO_CONFIG_EXTRA", "x.token=abcdefgh")];
+        let (settings, _) = run(&pairs, &options());
+        let shown = settings.settings.iter().find(|setting| setting.key == "mail.password").unwrap();
+        assert_eq!((shown.shown.as_str(), shown.secret), ("‹redacted›", true));
+        for secret in [("DEMO_CONFIG__mail.password", "hunter22"), ("DEMO_CONFIG_EXTRA", "abcdefgh")] {
+            let secret = (secret.0.to_owned(), secret.1.to_owned());
+            assert!(settings.secrets.contains(&secret), "{secret:?}");
+        }
+        assert!(!names_a_secret("quarkus.oidc.token.issuer"));
+        assert!(!names_a_secret("nessie.catalog.validate-secrets"));
+    }
+
+    #[test]
     fn a_rule_across_variables_is_checked_and_silent_when_its_variable_is_wrong() {
         let (_, problems) = run(&[GOOD, ("DEMO_PORT", "9000")], &options());
         assert_eq!(problems, ["error: DEMO_PORT is 9000, which the console uses"]);
@@ -1102,6 +1185,10 @@ mod tests {
         assert_eq!(problems, ["error: DEMO_PROT is not a variable of demo: did you mean DEMO_PORT?"]);
         let (settings, _) = run(&[GOOD, ("HOME_TOWN", "x"), ("DL_LOG_LEVEL", "debug")], &options());
         assert_eq!(settings.inherited, [(OsString::from("HOME_TOWN"), OsString::from("x"))]);
+        // Of the service's own names an empty one is dropped; what others make of theirs is not known.
+        let (settings, problems) = run(&[GOOD, ("DEMO_WHATEVER", ""), ("OTHER", "")], &options());
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(settings.inherited, [(OsString::from("OTHER"), OsString::new())]);
     }
 
     #[test]

@@ -95,6 +95,9 @@ fn outcome(service: &str, env_file: &Path) -> Outcome {
             files.insert(path, String::from_utf8(file.contents).unwrap());
         }
     }
+    if report::has_errors(&problems) && !files.contains_key(Path::new("plan")) {
+        problems.extend(render::judge_additions(&package, &settings));
+    }
     files.insert("report".into(), report::text(service, &problems) + "\n");
     files
 }
