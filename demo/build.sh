@@ -31,26 +31,11 @@ target_of() {
     esac
 }
 
-# cargo-zigbuild and zig, in a virtual environment of the cache.
 prepare_zig() {
-    zig_tools=$DL_CACHE/zig
-    wanted="$(coordinate ziglang) $(coordinate cargo-zigbuild)"
-    [ "$(cat "$zig_tools/.wanted" 2>/dev/null)" = "$wanted" ] && return 0
-    need_command 'the C compiler for the static binaries' python3 python3 python3-venv
-    python3 -c 'import ensurepip' 2>/dev/null || need_packages 'a Python virtual environment' python3-venv
     lock_cache
-    say 'installing zig and cargo-zigbuild (95 MB) into the cache'
-    for name in ziglang cargo-zigbuild; do
-        printf '%s' "$(coordinate $name)"
-        for checksum in $(checksums $name); do printf ' --hash=sha256:%s' "$checksum"; done
-        echo
-    done >"$partial/requirements.txt"
-    rm -rf "$zig_tools"
-    python3 -m venv "$zig_tools" || fail "python3 cannot make a virtual environment in $zig_tools"
-    "$zig_tools/bin/pip" --quiet install --require-hashes --only-binary :all: -r "$partial/requirements.txt" \
-        </dev/null >&2 || fail "pip could not install zig and cargo-zigbuild: is the network reachable? (lines above)"
-    printf '%s\n' "$wanted" >"$zig_tools/.wanted"
+    python_tools zig 'the C compiler and linker of the static binaries' ziglang cargo-zigbuild
     unlock_cache
+    zig_tools=$DL_CACHE/zig
 }
 
 has_targets() {
@@ -126,12 +111,10 @@ check_binary() {
 
 run_binary() {
     if [ "$1" = "$native" ]; then
-        shift
-        "./$@"
+        "./$2" "$3"
         return
     fi
     case $1 in amd64) machine=x86_64 ;; arm64) machine=aarch64 ;; esac
     need_command "running the $1 binary" "qemu-$machine-static" qemu-user-static
-    shift
-    "qemu-$machine-static" "./$@"
+    "qemu-$machine-static" "./$2" "$3"
 }

