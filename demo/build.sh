@@ -1,9 +1,11 @@
 # The static binaries: dist/amd64/dl-entry and dist/arm64/dl-entry. Sourced by ./dl.
 #
-# zig is the C compiler and linker for both machines. The standard library for musl comes from rustup; where rustup can
-# download nothing, Debian's Rust builds it from its own source.
+# zig is the C compiler and linker for both machines. The standard library is built from its source (rustup's component
+# rust-src, or Debian's package where rustup can download nothing), without the unwind tables that the ready-made one
+# has: a panic ends the process and the binary is stripped, so nothing would ever read those 0.7 MB.
 
 largest_binary=5000000 # bytes
+rust_wanted=89          # 1.89, as in Cargo.toml
 
 case $(uname -m) in
     x86_64) native=amd64 ;;
@@ -38,58 +40,44 @@ prepare_zig() {
     zig_tools=$DL_CACHE/zig
 }
 
-has_targets() {
-    have rustup && have cargo || return 1
-    installed=$(rustup target list --installed 2>/dev/null) || return 1
-    for architecture in $architectures; do
-        printf '%s\n' "$installed" | grep -qx "$(target_of "$architecture")" || return 1
-    done
-}
-
-# Sets $rust to what builds: rustup or debian.
+# Puts in front of PATH, as $rust_path, a Rust that has its source.
 prepare_rust() {
-    rust=rustup
-    has_targets && return 0
-    if debian_rust; then
-        rust=debian
-        return 0
-    fi
+    rust_path=$PATH
+    rustup_has_source && return 0
+    rust_path=/usr/bin:$PATH
+    debian_has_source && return 0
     if have rustup; then
-        say 'adding the musl targets with rustup'
-        for architecture in $architectures; do
-            timeout 300 rustup target add "$(target_of "$architecture")" </dev/null >&2 || true
-        done
-        has_targets && return 0
-        say "rustup could not: using Debian's Rust, which builds the standard library from its own source"
+        say "adding the source of Rust's standard library with rustup"
+        timeout 300 rustup component add rust-src </dev/null >&2 || true
+        rust_path=$PATH
+        rustup_has_source && return 0
+        say "rustup could not: using Debian's Rust"
     fi
-    need_packages 'Rust for static binaries (or: rustup, with its musl targets)' rustc-web cargo-web rust-web-src
-    debian_rust || fail "Debian's rustc-web is here, but not its source under $(/usr/bin/rustc --print sysroot)"
-    rust=debian
+    need_packages 'Rust for static binaries (or: rustup, with its component rust-src)' rustc-web cargo-web rust-web-src
+    rust_path=/usr/bin:$PATH
+    debian_has_source || fail "Debian's rustc-web is here, but not its source under $(/usr/bin/rustc --print sysroot)"
 }
 
-debian_rust() {
-    [ -x /usr/bin/cargo ] && [ -x /usr/bin/rustc ] &&
-        [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/std" ]
+rustup_has_source() { have rustup && have cargo && has_source rustc && rust_is_recent cargo; }
+debian_has_source() { [ -x /usr/bin/cargo ] && has_source /usr/bin/rustc && rust_is_recent /usr/bin/cargo; }
+rust_is_recent() {
+    version=$("$1" --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge $rust_wanted ]
 }
+has_source() { [ -d "$("$1" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/std" ]; }
 
-# One target folder for all checkouts: the dependencies stay built.
+# One target folder for all checkouts: the dependencies stay built. RUSTC_BOOTSTRAP lets a stable cargo take -Z.
 zigbuild() {
-    export CARGO_TARGET_DIR="$DL_CACHE/target" CARGO_ZIGBUILD_CACHE_DIR="$DL_CACHE/zig-cache"
-    export ZIG_GLOBAL_CACHE_DIR="$DL_CACHE/zig-cache/zig"
-    case $rust in
-        rustup) PATH=$zig_tools/bin:$PATH cargo zigbuild "$@" ;;
-        debian)
-            PATH=$zig_tools/bin:/usr/bin:$PATH RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1 \
-                RUSTFLAGS='-C target-feature=+crt-static -C link-self-contained=no' \
-                /usr/bin/cargo zigbuild -Z build-std=std,panic_abort "$@"
-            ;;
-    esac
+    CARGO_TARGET_DIR="$DL_CACHE/target" CARGO_ZIGBUILD_CACHE_DIR="$DL_CACHE/zig-cache" \
+        ZIG_GLOBAL_CACHE_DIR="$DL_CACHE/zig-cache/zig" PATH="$zig_tools/bin:$rust_path" RUSTC_BOOTSTRAP=1 \
+        RUSTFLAGS='-C force-unwind-tables=no -C target-feature=+crt-static -C link-self-contained=no' \
+        cargo zigbuild -Z build-std=std,panic_abort "$@"
 }
 
 build_one() {
     target=$(target_of "$1")
     say "building dl-entry for $1 (the first time: some minutes)"
-    (zigbuild --locked --release --bin dl-entry --target "$target" </dev/null) || fail "cannot build for $target"
+    zigbuild --locked --release --bin dl-entry --target "$target" </dev/null || fail "cannot build for $target"
     mkdir -p "dist/$1"
     cp "$DL_CACHE/target/$target/release/dl-entry" "dist/$1/.dl-entry"
     mv "dist/$1/.dl-entry" "dist/$1/dl-entry"

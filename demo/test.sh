@@ -1,7 +1,5 @@
 # Everything there is to check. Sourced by ./dl.
 
-rust_wanted=89 # 1.89, as in Cargo.toml
-
 test_everything() {
     [ $# -eq 0 ] || fail "test takes no options: one test is cargo test --test NAME, with the variables of demo/test.sh"
     fetch_everything
@@ -32,8 +30,7 @@ prepare_host_rust() {
 }
 
 host_rust_is_whole() {
-    version=$(cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
-    [ "${version:-0}" -ge $rust_wanted ] && cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1
+    rust_is_recent cargo && cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1
 }
 
 check_style() {
