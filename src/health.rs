@@ -318,12 +318,10 @@ pub fn bind(address: &str) -> Result<Option<TcpListener>, HealthError> {
     Err(failure.unwrap_or_else(|| HealthError::Address { value: address.to_owned() }))
 }
 
-/// Connections that wait to be accepted: with std's 128 a crowd makes a probe wait a second for its next SYN.
-const BACKLOG: i32 = 1024;
-
-/// listen(2) may be called again to change the backlog.
+/// As many connections may wait to be accepted as the kernel allows (net.core.somaxconn): with std's 128 a crowd makes
+/// a probe wait a second for its next SYN. listen(2) may be called again to change that.
 fn with_room(listener: TcpListener) -> io::Result<TcpListener> {
-    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(BACKLOG)?)?;
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::MAXALLOWABLE)?;
     Ok(listener)
 }
 

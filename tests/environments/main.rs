@@ -59,29 +59,41 @@ fn every_real_environment_is_accepted_or_rejected_for_a_reason_that_is_true() {
 
 fn table(cases: &[Case], folder: &Path) -> String {
     let mut rows = String::new();
-    let mut accepted = 0;
+    let (mut accepted, mut accepted_insecure) = (0, 0);
     for case in cases {
-        let report = check(case, folder);
+        let report = check(case, folder, "");
+        let insecure = check(case, folder, "DL_ALLOW_INSECURE=1\n");
         accepted += usize::from(report.ok);
-        let verdict = if report.ok { "accepted" } else { "rejected" };
-        let wanted = if report.ok { "warning" } else { "error" };
-        let problems = report.problems.iter().filter(|problem| problem.severity == wanted);
-        let reasons = problems.map(|problem| format!("`{}` {}", problem.variable, problem.message.replace('|', "\\|")));
-        writeln!(rows, "| {} | {} | {verdict} | {} |", case.id, case.service, reasons.collect::<Vec<_>>().join("<br>"))
+        accepted_insecure += usize::from(insecure.ok);
+        let (verdict, demonstration) = (verdict(&report), verdict(&insecure));
+        writeln!(rows, "| {} | {} | {verdict} | {demonstration} | {} |", case.id, case.service, reasons(&report))
             .unwrap();
     }
     format!(
         "# Real environments\n\nWhat `dl-entry check-env` says of environments that operators of the platform's first images really set. \
          Written by `tests/environments` (`DL_UPDATE=1`), not by hand.\n\n\
-         {accepted} of {} are accepted. For those the last column lists the warnings, for the others the errors.\n\n\
-         | case | service | verdict | why |\n|---|---|---|---|\n{rows}",
+         {accepted} of {} are accepted, and {accepted_insecure} with `DL_ALLOW_INSECURE=1`, which lets well-known and placeholder secrets pass \
+         (column *insecure*). The last column lists the warnings of those accepted and the errors of the others.\n\n\
+         | case | service | verdict | insecure | why |\n|---|---|---|---|---|\n{rows}",
         cases.len()
     )
 }
 
-fn check(case: &Case, folder: &Path) -> Report {
+fn verdict(report: &Report) -> &'static str {
+    if report.ok { "accepted" } else { "rejected" }
+}
+
+fn reasons(report: &Report) -> String {
+    let wanted = if report.ok { "warning" } else { "error" };
+    let problems = report.problems.iter().filter(|problem| problem.severity == wanted);
+    let texts = problems.map(|problem| format!("`{}` {}", problem.variable, problem.message.replace('|', "\\|")));
+    texts.collect::<Vec<_>>().join("<br>")
+}
+
+/// The report on a case, with further lines in its env file.
+fn check(case: &Case, folder: &Path, further: &str) -> Report {
     let secrets = secrets_of(case, folder);
-    let mut lines = format!("DL_SECRETS_DIR={}\n", secrets.display());
+    let mut lines = format!("DL_SECRETS_DIR={}\n{further}", secrets.display());
     for (name, value) in &case.env {
         assert!(!value.contains('\n'), "{}: {name} cannot stand in an env file", case.id);
         writeln!(lines, "{name}={value}").unwrap();
@@ -110,5 +122,5 @@ fn secrets_of(case: &Case, folder: &Path) -> PathBuf {
 }
 
 fn binary() -> PathBuf {
-    std::env::var_os("DL_ENTRY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_dl-entry").into(), PathBuf::from)
+    std::env::var_os("DL_ENTRY").map_or_else(|| env!("CARGO_BIN_EXE_dl-entry").into(), PathBuf::from)
 }

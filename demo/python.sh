@@ -1,0 +1,22 @@
+# Tools that PyPI carries, each set in a virtual environment of the cache. Sourced by ./dl.
+
+# python_tools FOLDER WHY NAME…: these packages of artifacts.tsv, in $DL_CACHE/FOLDER. The cache is locked by the caller.
+python_tools() {
+    tools=$DL_CACHE/$1 why=$2
+    shift 2
+    wanted=$(for name; do coordinate "$name"; done)
+    [ "$(cat "$tools/.wanted" 2>/dev/null)" != "$wanted" ] || return 0
+    need_command "$why" python3 python3 python3-venv
+    python3 -c 'import ensurepip' 2>/dev/null || need_packages 'a Python virtual environment' python3-venv
+    say "installing $(echo $wanted) into the cache ($why)"
+    for name; do
+        printf '%s' "$(coordinate "$name")"
+        for checksum in $(checksums "$name"); do printf ' --hash=sha256:%s' "$checksum"; done
+        echo
+    done >"$partial/requirements.txt"
+    rm -rf "$tools"
+    python3 -m venv "$tools" || fail "python3 cannot make a virtual environment in $tools"
+    "$tools/bin/pip" --quiet install --require-hashes --only-binary :all: -r "$partial/requirements.txt" \
+        </dev/null >&2 || fail "pip could not install $(echo $wanted): is the network reachable? (lines above)"
+    printf '%s\n' "$wanted" >"$tools/.wanted"
+}

@@ -1,0 +1,50 @@
+# Everything there is to check. Sourced by ./dl.
+
+test_everything() {
+    [ $# -eq 0 ] || fail "test takes no options: one test is cargo test --test NAME, with the variables of demo/test.sh"
+    fetch_everything
+    share bin/minio "${trino_server##*/}" "${nessie_jar##*/}" "${trino_cli##*/}"
+    need_command 'compiling the Java readers' javac default-jdk-headless
+    need_command 'compiling native code' cc gcc libc6-dev
+    need_command 'checking the shell' shellcheck shellcheck
+    need_command 'calling the services' curl curl
+    need_packages 'the services the tests wait for, and a YAML reader' postgresql etcd-server python3-yaml
+    build "$native"
+    prepare_host_rust
+    export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$DL_CACHE/target}" DL_CACHE
+    check_style
+    # The tests run the static binary, and the services from where their user can read them.
+    export DL_ENTRY="$PWD/dist/$native/dl-entry" DL_ARTIFACTS="$reachable" DL_JAVA="$java"
+    JAVA_HOME=$(dirname "$(dirname "$java")")
+    export JAVA_HOME
+    check_real_environments
+    cargo test --locked --no-fail-fast </dev/null
+}
+
+# Cargo, its formatter and its linter: those in PATH, or Debian's.
+prepare_host_rust() {
+    host_rust_is_whole && return 0
+    need_packages "Rust 1.$rust_wanted or newer (or: rustup)" rustc-web cargo-web rustfmt-web rust-web-clippy
+    PATH=/usr/bin:$PATH
+    host_rust_is_whole || fail "the Rust of this machine is older than 1.$rust_wanted or lacks cargo fmt or cargo clippy"
+}
+
+host_rust_is_whole() {
+    rust_is_recent cargo && cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1
+}
+
+check_style() {
+    say 'format and lints'
+    shellcheck -x dl .ci/run >&2 || fail 'shellcheck has complaints (lines above)'
+    cargo fmt --check >&2 || fail 'not formatted: run cargo fmt'
+    cargo clippy --locked --all-targets -- -D warnings </dev/null >&2 || fail 'clippy has complaints (lines above)'
+}
+
+# The verdicts on environments people really use, where the file of them is at hand: it is not part of the project.
+check_real_environments() {
+    if [ -n "${DL_ENVIRONMENTS:-}" ]; then
+        cargo test --locked --test environments </dev/null || fail 'a verdict on a real environment is not the committed one'
+    else
+        say 'the verdicts on real environments are not checked: DL_ENVIRONMENTS names no file of them'
+    fi
+}
