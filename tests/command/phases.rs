@@ -187,16 +187,17 @@ fn a_stop_while_the_service_starts_is_prompt() {
 #[test]
 fn a_stop_while_the_service_runs_is_prompt_and_its_own_status_is_returned() {
     for (script, code) in [
-        ("exec sleep 1000", 143),
-        ("trap 'exit 0' TERM; while :; do sleep 0.05; done", 0),
-        ("trap 'exit 143' TERM; while :; do sleep 0.05; done", 143),
-        ("trap 'exit 9' TERM; while :; do sleep 0.05; done", 9),
+        ("echo up; exec sleep 1000", 143),
+        ("trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done", 0),
+        ("trap 'exit 143' TERM; echo up; while :; do sleep 0.05; done", 143),
+        ("trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done", 9),
     ] {
         let demo = Demo::new(STOP);
         let mut command = demo.entry(&[]);
         command.env("DEMO_SCRIPT", script);
         let mut running = Running::start(command);
         running.await_text(LONG, "demo is ready");
+        running.await_text(LONG, "up\n");
         let ended = stopped(running, SIGTERM);
         assert_eq!(ended.code(), code, "{script}\n{}", ended.stderr);
     }
