@@ -176,5 +176,7 @@ pub fn curl(arguments: &[&str], config: &str) -> Answer {
 /// The line of curl's configuration that signs a request for S3; a value in quotes escapes `\` and `"` there.
 pub fn credentials(access_key: &str, secret_key: &str) -> String {
     let user = format!("{access_key}:{secret_key}").replace('\\', r"\\").replace('"', "\\\"");
-    format!("user = \"{user}\"\naws-sigv4 = \"aws:amz:us-east-1:s3\"\n")
+    // Curl before 8 signs another digest of a body than S3 wants.
+    let unsigned = "header = \"x-amz-content-sha256: UNSIGNED-PAYLOAD\"";
+    format!("user = \"{user}\"\naws-sigv4 = \"aws:amz:us-east-1:s3\"\n{unsigned}\n")
 }
