@@ -6,6 +6,8 @@ use crate::support::{Ended, Folder, Running, free_port, require_root, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -165,6 +167,44 @@ fn a_provider_of_tokens_that_cannot_be_reached_is_waited_for_and_named_at_the_de
     assert!(ended.stderr.contains(&named) && ended.stderr.contains("connection refused"), "{}", ended.stderr);
 }
 
+/// What a provider says about itself, to whoever asks until the test program ends.
+fn provider() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("http://{}/realms/lakehouse", listener.local_addr().unwrap());
+    let endpoint = |name: &str| format!("{issuer}/{name}");
+    let (token, authorization) = (endpoint("token"), endpoint("authorization"));
+    let about = json!({"issuer": issuer, "jwks_uri": endpoint("keys"), "token_endpoint": token,
+        "authorization_endpoint": authorization});
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap_or_default();
+            let of_keys = String::from_utf8_lossy(&request[..length]).contains("/keys ");
+            let body = if of_keys { json!({"keys": []}) } else { about.clone() }.to_string();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+            let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    issuer
+}
+
+#[test]
+fn with_a_provider_of_tokens_nobody_gets_in_without_one() {
+    let _turn = turn();
+    let mut nessie = Nessie::on_rocksdb("tokens");
+    nessie.service.set("QUARKUS_OIDC_AUTH_SERVER_URL", provider()).set("QUARKUS_OIDC_CLIENT_ID", "nessie");
+    nessie.service.set("QUARKUS_OIDC_TOKEN_AUDIENCE", "nessie,account").set("QUARKUS_OIDC_CREDENTIALS_SECRET", HOSTILE);
+    nessie.service.set("NESSIE_SERVER_AUTHORIZATION_ENABLED", "true");
+    nessie
+        .service
+        .set("NESSIE_SERVER_AUTHORIZATION_RULES", "readers=op in ['VIEW_REFERENCE'] && role.contains('reader')");
+    let running = nessie.service.ready();
+    assert_eq!(nessie.get("api/v2/trees/main").status, 401);
+    let forged = ["-H", "Authorization: Bearer eyJhbGciOiJub25lIn0.e30.", &nessie.url("api/v2/trees/main")];
+    assert_eq!(curl(&forged, "").status, 401);
+    nessie.stop(running);
+}
+
 /// A PostgreSQL of one test, as Debian installs it.
 struct Database {
     server: Child,
@@ -240,9 +280,14 @@ fn a_branch_in_postgresql_survives_a_restart_and_the_hostile_password_logs_in() 
     let running = nessie.service.ready();
     nessie.create_branch("kept");
     nessie.stop(running);
-    let running = nessie.service.ready();
-    assert!(nessie.has_branch("kept"));
-    let ended = nessie.stop(running);
+
+    // The same repository, said the other way.
+    let mut other = Nessie::new("postgresql-other");
+    other.service.set("NESSIE_DB_HOST", "127.0.0.1").set("NESSIE_DB_PORT", database.port);
+    other.service.set("NESSIE_DB_NAME", "template1").set("NESSIE_DB_USER", ROLE).set("NESSIE_DB_PASSWORD", HOSTILE);
+    let running = other.service.ready();
+    assert!(other.has_branch("kept"));
+    let ended = other.stop(running);
     let said = ended.stdout + &ended.stderr;
     assert!(!said.contains(HOSTILE) && !said.contains("漢字"), "{said}");
 
@@ -266,6 +311,19 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
     let mut nessie = Nessie::on_rocksdb("catalog");
     nessie.service.set("WAREHOUSE_LOCATION", "s3://lake/warehouse").set("S3_ENDPOINT", minio.url(""));
     nessie.service.set("S3_ACCESS_KEY", "admin").set("S3_SECRET_KEY", HOSTILE);
+    for (name, value) in [
+        ("NESSIE_CATALOG_WAREHOUSES_OTHER_LOCATION", "s3://lake/other"),
+        ("NESSIE_CATALOG_WAREHOUSES_OTHER__iceberg-config-defaults.\"io-impl\"", "org.apache.iceberg.aws.s3.S3FileIO"),
+        ("NESSIE_CATALOG_OBJECT_STORES_HEALTH_CHECK_ENABLED", "true"),
+        ("S3_EXTERNAL_ENDPOINT", "https://s3.example.com"),
+        ("S3_REQUEST_SIGNING_ENABLED", "true"),
+        ("S3_CLIENT_IAM_ENABLED", "false"),
+        ("S3_CLIENT_IAM_ROLE_SESSION_NAME", "lakehouse"),
+        ("S3_CLIENT_IAM_SESSION_DURATION", "PT1H"),
+        ("S3_SERVER_IAM_ENABLED", "false"),
+    ] {
+        nessie.service.set(name, value);
+    }
     let running = nessie.service.ready();
     let config = read(&nessie.get("iceberg/v1/config?warehouse=warehouse"));
     let prefix = config["defaults"]["prefix"].as_str().unwrap_or_else(|| panic!("{config}"));
@@ -303,6 +361,35 @@ fn with_a_certificate_and_cors_both_are_spoken_as_they_were_set() {
     nessie.service.set("QUARKUS_HTTP_INSECURE_REQUESTS", "disabled");
     nessie.service.set("QUARKUS_MANAGEMENT_SSL_CERTIFICATE_FILES", certificate.display());
     nessie.service.set("QUARKUS_MANAGEMENT_SSL_CERTIFICATE_KEY_FILES", key.display());
+    // Nothing is asserted about these but that the server knows and takes them.
+    for (name, value) in [
+        ("QUARKUS_HTTP_CORS_METHODS", "GET,POST"),
+        ("QUARKUS_HTTP_CORS_HEADERS", "authorization,content-type"),
+        ("QUARKUS_HTTP_CORS_EXPOSED_HEADERS", "x-request-id"),
+        ("QUARKUS_HTTP_CORS_ACCESS_CONTROL_MAX_AGE", "24H"),
+        ("QUARKUS_HTTP_CORS_ACCESS_CONTROL_ALLOW_CREDENTIALS", "true"),
+        ("QUARKUS_HTTP_LIMITS_MAX_BODY_SIZE", "50M"),
+        ("QUARKUS_HTTP_PROXY_PROXY_ADDRESS_FORWARDING", "true"),
+        ("QUARKUS_HTTP_PROXY_ENABLE_FORWARDED_HOST", "true"),
+        ("QUARKUS_HTTP_PROXY_ENABLE_FORWARDED_PREFIX", "true"),
+        ("QUARKUS_HTTP_PROXY_TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8"),
+        ("QUARKUS_HTTP_ACCESS_LOG_PATTERN", "common"),
+        ("HTTP_ACCESS_LOG_LEVEL", "INFO"),
+        ("QUARKUS_HTTP_SSL_CLIENT_AUTH", "request"),
+        ("QUARKUS_LOG_LEVEL", "info"),
+        ("QUARKUS_LOG_CONSOLE_FORMAT", "%d{HH:mm:ss} %-5p [%c{3.}] (%t) %s%e%n"),
+        ("QUARKUS_LOG_CONSOLE_COLOR", "false"),
+        ("QUARKUS_LOG_CATEGORY_ORG_PROJECTNESSIE_LEVEL", "DEBUG"),
+        ("NESSIE_SERVER_DEFAULT_BRANCH", "trunk"),
+        ("NESSIE_SERVER_SEND_STACKTRACE_TO_CLIENT", "true"),
+        ("NESSIE_VERSION_STORE_PERSIST_REPOSITORY_ID", "ours"),
+        ("NESSIE_VERSION_STORE_PERSIST_CACHE_CAPACITY_MB", "16"),
+        ("NESSIE_VERSION_STORE_PERSIST_CACHE_INVALIDATIONS_VALID_TOKENS", HOSTILE),
+        ("NESSIE_CONFIG__quarkus.http.idle-timeout", "5M"),
+        ("NESSIE_EXTRA_CONFIG", "nessie.version.store.persist.commit-retries=7\nquarkus.http.read-timeout=20s"),
+    ] {
+        nessie.service.set(name, value);
+    }
     nessie.service.set("QUARKUS_HTTP_CORS", "true").set("QUARKUS_HTTP_CORS_ORIGINS", "https://ui.example.com");
     let running = nessie.service.ready();
     let trusted = certificate.to_str().unwrap();
