@@ -313,7 +313,7 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
     nessie.service.set("S3_ACCESS_KEY", "admin").set("S3_SECRET_KEY", HOSTILE);
     for (name, value) in [
         ("NESSIE_CATALOG_WAREHOUSES_OTHER_LOCATION", "s3://lake/other"),
-        ("NESSIE_CATALOG_WAREHOUSES_OTHER__iceberg-config-defaults.\"io-impl\"", "org.apache.iceberg.aws.s3.S3FileIO"),
+        ("NESSIE_CATALOG_WAREHOUSES_OTHER__iceberg-config-defaults.greeting", HOSTILE),
         ("NESSIE_CATALOG_OBJECT_STORES_HEALTH_CHECK_ENABLED", "true"),
         ("S3_EXTERNAL_ENDPOINT", "https://s3.example.com"),
         ("S3_REQUEST_SIGNING_ENABLED", "true"),
@@ -325,7 +325,10 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
         nessie.service.set(name, value);
     }
     let running = nessie.service.ready();
+    let other = read(&nessie.get("iceberg/v1/config?warehouse=other"));
+    assert_eq!(other["defaults"]["greeting"], HOSTILE, "{other}");
     let config = read(&nessie.get("iceberg/v1/config?warehouse=warehouse"));
+    assert_eq!(config["overrides"]["s3.endpoint"], "https://s3.example.com", "{config}");
     let prefix = config["defaults"]["prefix"].as_str().unwrap_or_else(|| panic!("{config}"));
     let namespaces = format!("iceberg/v1/{prefix}/namespaces");
     read(&nessie.post(&namespaces, &json!({"namespace": ["sales"]})));
