@@ -285,6 +285,19 @@ fn a_branch_in_postgresql_survives_a_restart_and_the_hostile_password_logs_in() 
     let mut other = Nessie::new("postgresql-other");
     other.service.set("NESSIE_DB_HOST", "127.0.0.1").set("NESSIE_DB_PORT", database.port);
     other.service.set("NESSIE_DB_NAME", "template1").set("NESSIE_DB_USER", ROLE).set("NESSIE_DB_PASSWORD", HOSTILE);
+    for (name, value) in [
+        ("NESSIE_DB_SSLMODE", "prefer"),
+        ("NESSIE_DB_SCHEMA", "public"),
+        ("NESSIE_DB_PARAMETERS", "ApplicationName=a%20catalog&connectTimeout=5"),
+        ("QUARKUS_DATASOURCE_JDBC_INITIAL_SIZE", "1"),
+        ("QUARKUS_DATASOURCE_JDBC_MIN_SIZE", "1"),
+        ("QUARKUS_DATASOURCE_JDBC_MAX_SIZE", "5"),
+        ("QUARKUS_DATASOURCE_JDBC_ACQUISITION_TIMEOUT", "20s"),
+        ("QUARKUS_DATASOURCE_JDBC_MAX_LIFETIME", "PT30M"),
+        ("QUARKUS_DATASOURCE_JDBC_IDLE_REMOVAL_INTERVAL", "5m"),
+    ] {
+        other.service.set(name, value);
+    }
     let running = other.service.ready();
     assert!(other.has_branch("kept"));
     let ended = other.stop(running);
@@ -314,6 +327,7 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
     for (name, value) in [
         ("NESSIE_CATALOG_WAREHOUSES_OTHER_LOCATION", "s3://lake/other"),
         ("NESSIE_CATALOG_WAREHOUSES_OTHER__iceberg-config-defaults.greeting", HOSTILE),
+        ("NESSIE_CATALOG_WAREHOUSES_OTHER_EXTRA", "iceberg-config-overrides.s3.acl=private"),
         ("NESSIE_CATALOG_OBJECT_STORES_HEALTH_CHECK_ENABLED", "true"),
         ("S3_EXTERNAL_ENDPOINT", "https://s3.example.com"),
         ("S3_REQUEST_SIGNING_ENABLED", "true"),
@@ -327,6 +341,7 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
     let running = nessie.service.ready();
     let other = read(&nessie.get("iceberg/v1/config?warehouse=other"));
     assert_eq!(other["defaults"]["greeting"], HOSTILE, "{other}");
+    assert_eq!(other["overrides"]["s3.acl"], "private", "{other}");
     let config = read(&nessie.get("iceberg/v1/config?warehouse=warehouse"));
     assert_eq!(config["overrides"]["s3.endpoint"], "https://s3.example.com", "{config}");
     let prefix = config["defaults"]["prefix"].as_str().unwrap_or_else(|| panic!("{config}"));
