@@ -187,3 +187,26 @@ pub fn credentials(access_key: &str, secret_key: &str) -> String {
     let unsigned = "header = \"x-amz-content-sha256: UNSIGNED-PAYLOAD\"";
     format!("user = \"{user}\"\naws-sigv4 = \"aws:amz:us-east-1:s3\"\n{unsigned}\n")
 }
+
+/// A server's certificate for loopback, and the authority it is from.
+pub struct Certificate {
+    pub authority: String,
+    pub chain: String,
+    pub key: String,
+}
+
+impl Certificate {
+    pub fn new() -> Certificate {
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut authority = rcgen::CertificateParams::default();
+        // A certificate whose issuer has its own name would be taken for self-signed.
+        authority.distinguished_name.push(rcgen::DnType::CommonName, "authority");
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root = authority.self_signed(&authority_key).unwrap();
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        Certificate { authority: root.pem(), chain: certificate.pem(), key: key.serialize_pem() }
+    }
+}
