@@ -58,6 +58,7 @@ fn the_documented_minimum_is_first_not_ready_then_ready() {
     let first = until(PROMPT, "an answer of /readyz", || minio.service.readyz());
     assert_eq!((first, minio.service.health_ready()), (503, 1));
     minio.service.await_ready(&mut running);
+    minio.service.assert_not_root();
     assert_eq!(minio.service.health_ready(), 0);
     assert_eq!(minio.signed(PASSWORD, &["-X", "PUT"], "lake").status, 200);
     let ended = minio.service.stop(running, PROMPT);
@@ -229,6 +230,8 @@ fn two_nodes_with_two_drives_each_are_one_storage() {
     assert_eq!(cluster.signed(1, &[], "made/object").body, "both");
     let stop = |node: usize, running| cluster.nodes[node].service.stop(running, LONG).code();
     assert_eq!(stop(1, other), 0);
+    let without_quorum = || (cluster.nodes[0].service.readyz() == Some(503)).then_some(());
+    until(LONG, "half of the drives are no quorum", without_quorum);
     assert_eq!(stop(0, one), 0);
 }
 

@@ -93,6 +93,7 @@ fn a_branch_in_rocksdb_survives_a_restart_of_the_documented_minimum() {
     let first = until(PROMPT, "an answer of /readyz", || nessie.service.readyz());
     assert_eq!((first, nessie.service.health_ready()), (503, 1));
     nessie.service.await_ready(&mut running);
+    nessie.service.assert_not_root();
     assert_eq!(nessie.service.health_ready(), 0);
     assert_eq!(crate::support::get(nessie.management, "/q/health/ready").0, 200);
     nessie.create_branch("kept");
