@@ -10,7 +10,7 @@
 //! `warehouses.*.location`.
 
 use crate::expression::version_key;
-use crate::settings::edit_distance;
+use crate::spelling::edit_distance;
 
 /// One table, in memory.
 #[derive(Debug)]

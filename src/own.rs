@@ -109,7 +109,7 @@ fn texts(environment: &Environment, problems: &mut Vec<Problem>) -> Texts {
     for (name, value) in environment.iter() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("DL_")) else { continue };
         if !NAMES.contains(&name) {
-            let nearest = NAMES.iter().find(|known| crate::settings::edit_distance(name, known) <= 2);
+            let nearest = NAMES.iter().find(|known| crate::spelling::edit_distance(name, known) <= 2);
             let hint = nearest.map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"));
             problems
                 .push(Problem::warning(name, format!("is not a setting of dl-entry{hint}")).from_source("environment"));

@@ -6,3 +6,4 @@ mod support;
 mod minio;
 mod nessie;
 mod service;
+mod trino;

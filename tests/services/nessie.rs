@@ -1,7 +1,7 @@
 //! Nessie on each store it is documented with, and its Iceberg catalog on a real MinIO.
 
 use crate::minio::Minio;
-use crate::service::{Answer, Certificate, HOSTILE, LONG, Service, artifact, curl, give_secret, turn};
+use crate::service::{Answer, Certificate, HOSTILE, LONG, Service, artifact, curl, give_secret, java_home, turn};
 use crate::support::{Ended, Folder, Running, free_port, require_root, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 const PROMPT: Duration = Duration::from_secs(15);
 
-struct Nessie {
-    service: Service,
-    port: u16,
+pub struct Nessie {
+    pub service: Service,
+    pub port: u16,
     management: u16,
 }
 
@@ -33,7 +33,7 @@ impl Nessie {
     }
 
     /// The documented minimum for a repository in files.
-    fn on_rocksdb(test: &str) -> Nessie {
+    pub fn on_rocksdb(test: &str) -> Nessie {
         let mut nessie = Nessie::new(test);
         let data = nessie.service.own_folder("data").join("rocksdb");
         nessie.service.set("NESSIE_VERSION_STORE_TYPE", "ROCKSDB");
@@ -41,7 +41,7 @@ impl Nessie {
         nessie
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
@@ -64,19 +64,12 @@ impl Nessie {
     }
 
     /// Stops it, and reads what it said while it ran.
-    fn stop(&self, running: Running) -> Ended {
+    pub fn stop(&self, running: Running) -> Ended {
         let ended = self.service.stop(running, PROMPT);
         assert_eq!(ended.code(), 143, "a JVM's own status after SIGTERM: {}", ended.stderr);
         assert!(!ended.stdout.to_lowercase().contains("unrecognized configuration key"), "{}", ended.stdout);
         ended
     }
-}
-
-fn java_home() -> PathBuf {
-    let named = std::env::var("DL_JAVA").unwrap_or_default();
-    let java = PathBuf::from(&named).canonicalize();
-    let java = java.unwrap_or_else(|error| panic!("DL_JAVA names no java ({named:?}): {error}; see demo/java.sh"));
-    java.ancestors().nth(2).unwrap().to_owned()
 }
 
 #[track_caller]
@@ -324,7 +317,8 @@ fn a_branch_in_postgresql_survives_a_restart_and_the_hostile_password_logs_in() 
     let ended = nessie.service.start().ended(PROMPT);
     assert_eq!((ended.code(), ended.stdout.as_str()), (69, ""), "{}", ended.stderr);
     assert!(asked.elapsed() < Duration::from_secs(5), "not at once, but after {:?}", asked.elapsed());
-    assert!(ended.stderr.contains("password authentication failed for user"), "{}", ended.stderr);
+    let why = format!("postgres://127.0.0.1:{}/template1: password authentication failed for user", database.port);
+    assert!(ended.stderr.contains(&why), "{}", ended.stderr);
 }
 
 const TABLE: &str = r#"{"name": "orders", "stage-create": false, "schema": {"type": "struct", "schema-id": 0, "fields": [

@@ -1,0 +1,100 @@
+//! What follows from the variables together: derived values, and rules across variables.
+
+use tera::Context;
+
+use super::Loader;
+use crate::contract::{Check, CheckSeverity, Derived};
+use crate::expression::{Expressions, each_parts};
+use crate::report::Problem;
+use crate::value::{Value, ValueType};
+
+impl Loader<'_> {
+    pub(super) fn work_out_derived(&mut self) {
+        for derived in &self.contract.derived {
+            match self.derive(derived) {
+                Ok(Some(value)) => self.settings.context.insert_value(derived.name.clone(), value.to_tera()),
+                Ok(None) => {}
+                Err(why) => {
+                    self.report_expression(&derived.name, "its value", &derived.value, &why);
+                    self.broken.insert(derived.name.clone());
+                }
+            }
+        }
+    }
+
+    fn derive(&mut self, derived: &Derived) -> Result<Option<Value>, String> {
+        let text = self.expressions.text(&derived.value, &self.settings.context)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if derived.secret {
+            self.settings.secrets.push((derived.name.clone(), text.clone()));
+        }
+        let Some(kind) = &derived.kind else { return Ok(Some(Value::Text(text))) };
+        parse_derived(kind, &text).map(Some)
+    }
+
+    pub(super) fn check_rules(&mut self) {
+        for check in &self.contract.checks {
+            let Some(each) = check.each.as_deref().and_then(each_parts) else {
+                let context = self.settings.context.clone();
+                self.check_rule(check, &context);
+                continue;
+            };
+            let (item, list) = each;
+            let items = Expressions::lookup(&self.settings.context, list);
+            for value in items.as_ref().and_then(|items| items.as_array()).unwrap_or(&[]) {
+                let mut context = self.settings.context.clone();
+                context.insert_value(item.to_owned(), value.clone());
+                self.check_rule(check, &context);
+            }
+        }
+    }
+
+    fn check_rule(&mut self, check: &Check, context: &Context) {
+        let applies = check.when.as_ref().map_or(Ok(true), |when| self.expressions.holds(when, context));
+        let held = match applies {
+            Ok(true) => self.expressions.holds(&check.require, context),
+            other => other.map(|_| true),
+        };
+        match held {
+            Ok(true) => {}
+            Ok(false) if self.depends_on_broken(&check.require) => {}
+            Ok(false) => self.report_rule(check, context),
+            Err(why) => self.report_expression(&check.variables.join(", "), "a rule", &check.require, &why),
+        }
+    }
+
+    fn depends_on_broken(&self, condition: &str) -> bool {
+        let template = crate::expression::condition_template(condition);
+        Expressions::variables(&template).unwrap_or_default().iter().any(|name| self.broken.contains(name))
+    }
+
+    fn report_rule(&mut self, check: &Check, context: &Context) {
+        let text = |expression: &String| self.expressions.text(expression, context).unwrap_or_else(|why| why);
+        let variables = check.variables.iter().map(text).collect::<Vec<_>>().join(", ");
+        let accepted = check.accepted.as_ref().map(text).unwrap_or_default();
+        let message = text(&check.message);
+        match check.severity {
+            CheckSeverity::Error => self.problems.push(Problem::error(variables, message).accepted(accepted)),
+            CheckSeverity::Warning => self.problems.push(Problem::warning(variables, message).accepted(accepted)),
+            CheckSeverity::Insecure => self.push_insecure(
+                Problem::error(variables, message).accepted(format!("{accepted}; DL_ALLOW_INSECURE=1 lets this pass")),
+            ),
+        }
+    }
+}
+
+fn parse_derived(kind: &str, text: &str) -> Result<Value, String> {
+    let parsed = match kind {
+        "bool" => ValueType::Bool.parse(text),
+        "int" | "bytes" | "duration" => ValueType::Int { min: None, max: None }.parse(text),
+        "float" => ValueType::Float { min: None, max: None }.parse(text),
+        "list" => ValueType::List { item: Box::new(ValueType::Text { pattern: None, accepted: None, min_length: 0 }) }
+            .parse(text),
+        "json" => ValueType::Json.parse(text),
+        "string" => Ok(Value::Text(text.to_owned())),
+        other => return Err(format!("unknown type {other:?}")),
+    };
+    parsed.map_err(|rejection| rejection.what)
+}

@@ -1,0 +1,141 @@
+//! Where the text of a variable comes from: the environment under its name or an old one, `X_FILE`, or the secrets
+//! directory.
+
+use std::path::PathBuf;
+
+use super::groups::split_group_name;
+use super::{Loader, Source};
+use crate::contract::Variable;
+use crate::exit;
+use crate::report::Problem;
+
+/// A text and its provenance.
+pub(super) struct Raw {
+    pub text: String,
+    pub source: Source,
+}
+
+impl Loader<'_> {
+    pub(super) fn report_links(&mut self, links: &[String]) {
+        if let Some(first) = links.first() {
+            let others = if links.len() > 1 { format!(" and {} more", links.len() - 1) } else { String::new() };
+            self.problems.push(Problem::notice(
+                format!("{first}{others}"),
+                "dropped: Kubernetes service links, not settings (enableServiceLinks: false turns them off)",
+            ));
+        }
+    }
+
+    /// Text of a variable that is set and not empty; a name that is not UTF-8 in value is an error, as it is needed.
+    pub(super) fn text_of(&mut self, name: &str, keep_empty: bool) -> Option<String> {
+        self.known.insert(name.to_owned());
+        let value = self.environment.get(name)?;
+        let Some(text) = value.to_str() else {
+            self.problems.push(Problem::error(name, "is not UTF-8 text").from_source("environment"));
+            return None;
+        };
+        (keep_empty || !text.is_empty()).then(|| text.to_owned())
+    }
+
+    pub(super) fn rename_aliases(&mut self) {
+        let contract = self.contract;
+        let declared = contract.variables.iter().flat_map(|variable| {
+            variable.aliases.iter().map(move |alias| (alias.as_str(), variable.name.as_str(), variable.takes_file()))
+        });
+        let of_groups = contract.alias.iter().map(|(old, new)| (old.as_str(), new.as_str(), self.takes_file(new)));
+        let aliases: Vec<(String, String, bool)> =
+            declared.chain(of_groups).map(|(old, new, file)| (old.to_owned(), new.to_owned(), file)).collect();
+        for (old, new, takes_file) in aliases {
+            self.rename(&old, &new);
+            if takes_file {
+                self.rename(&format!("{old}_FILE"), &format!("{new}_FILE"));
+            }
+        }
+    }
+
+    fn takes_file(&self, full_name: &str) -> bool {
+        let plain = self.contract.variables.iter().find(|variable| variable.name == full_name);
+        let grouped = self.contract.groups.iter().find_map(|group| split_group_name(group, full_name).map(|(_, v)| v));
+        plain.or(grouped).is_some_and(Variable::takes_file)
+    }
+
+    fn rename(&mut self, old: &str, new: &str) {
+        let Some(value) = self.text_of(old, false) else { return };
+        let current = self.renamed.get(new).cloned();
+        let beside = current.as_deref().unwrap_or(new);
+        match self.environment.get(beside).and_then(|text| text.to_str()).filter(|text| !text.is_empty()) {
+            None => {
+                self.problems.push(Problem::notice(old, format!("is an old or foreign name: taken as {new}")));
+                self.renamed.insert(new.to_owned(), old.to_owned());
+            }
+            Some(text) if text == value => {}
+            Some(_) => self.problems.push(
+                Problem::error(format!("{old}, {beside}"), "are two names of one setting and have different values")
+                    .accepted(format!("{new} alone"))
+                    .from_source("environment"),
+            ),
+        }
+    }
+
+    /// The text of a variable, from the environment, its `_FILE` or `/run/secrets`.
+    pub(super) fn raw(&mut self, name: &str, variable: &Variable) -> Option<Raw> {
+        let origin = self.renamed.get(name).cloned();
+        let direct = self.text_of(origin.as_deref().unwrap_or(name), variable.keep_empty);
+        self.known.insert(name.to_owned());
+        let source = origin.clone().map_or(Source::Environment, Source::Alias);
+        if !variable.takes_file() {
+            return direct.map(|text| Raw { text, source });
+        }
+        let file_variable = format!("{name}_FILE");
+        let file_origin = self.renamed.get(&file_variable).cloned().unwrap_or_else(|| file_variable.clone());
+        let named = self.text_of(&file_origin, false);
+        self.known.insert(file_variable);
+        match (direct, named) {
+            (Some(_), Some(_)) => {
+                let both = Problem::error(format!("{name}, {file_origin}"), "are both set").accepted("one of the two");
+                self.problems.push(both.from_source("environment"));
+                self.broken.insert(self.key_of_name(name));
+                None
+            }
+            (Some(text), None) => Some(Raw { text, source }),
+            (None, Some(path)) => {
+                let path = self.options.secrets.named(&path);
+                self.secret_file(name, &file_origin, path, variable.is_secret())
+            }
+            (None, None) => {
+                let path = self.options.secrets.path_for(name)?;
+                self.secret_file(name, name, path, variable.is_secret())
+            }
+        }
+    }
+
+    fn secret_file(&mut self, name: &str, variable: &str, path: PathBuf, secret: bool) -> Option<Raw> {
+        if !self.options.secrets.must_exist && !path.exists() {
+            // Said in a form no check of length or spelling can object to.
+            return Some(Raw { text: format!("‹the content of {}›", path.display()), source: Source::File(path) });
+        }
+        match self.options.secrets.read(&path) {
+            Ok(content) => {
+                if secret && content.world_readable {
+                    let message = format!("is read from {}, which every user can read: chmod o-r it", path.display());
+                    self.problems.push(Problem::warning(variable, message));
+                }
+                Some(Raw { text: content.text, source: Source::File(path) })
+            }
+            Err(why) => {
+                let message = format!("names {}, which {why}", path.display());
+                let problem = Problem::error(variable, message)
+                    .accepted("a readable file of at most 1 MiB of text, its one newline at the end left out")
+                    .with_status(exit::SECRET_FILE);
+                self.problems.push(problem);
+                self.broken.insert(self.key_of_name(name));
+                None
+            }
+        }
+    }
+
+    pub(super) fn key_of_name(&self, name: &str) -> String {
+        let variable = self.contract.variables.iter().find(|variable| variable.name == name);
+        variable.map_or_else(|| name.to_lowercase(), |variable| self.contract.key_of(variable))
+    }
+}
