@@ -185,7 +185,8 @@ fn own_address() -> Option<String> {
 mod tests {
     use super::*;
 
-    fn tree(files: &[(&str, &str)]) -> PathBuf {
+    /// What `Limits::read` makes of a file system with these files.
+    fn limits(files: &[(&str, &str)]) -> Limits {
         static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let root = std::env::temp_dir().join(format!("dl-entry-container-{}-{number}", std::process::id()));
@@ -194,14 +195,16 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        root
+        let limits = Limits::read(&root);
+        let _ = fs::remove_dir_all(&root);
+        limits
     }
 
     const V2: &str = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
 
     #[test]
     fn version_two_takes_the_tightest_limit_along_the_chain() {
-        let root = tree(&[
+        let found = limits(&[
             ("proc/self/mountinfo", V2),
             ("proc/self/cgroup", "0::/kubepods/pod1/box\n"),
             ("sys/fs/cgroup/kubepods/pod1/box/memory.max", "max\n"),
@@ -210,23 +213,23 @@ mod tests {
             ("sys/fs/cgroup/kubepods/memory.max", "8589934592\n"),
             ("sys/fs/cgroup/kubepods/cpu.max", "150000 100000\n"),
         ]);
-        assert_eq!(Limits::read(&root), Limits { memory: Some(2 << 30), cpus: Some(1.5) });
+        assert_eq!(found, Limits { memory: Some(2 << 30), cpus: Some(1.5) });
     }
 
     #[test]
     fn version_two_in_a_container_of_its_own_namespace_is_the_mount_itself() {
-        let root = tree(&[
+        let found = limits(&[
             ("proc/self/mountinfo", V2),
             ("proc/self/cgroup", "0::/\n"),
             ("sys/fs/cgroup/memory.max", "1073741824\n"),
             ("sys/fs/cgroup/cpu.max", "max 100000\n"),
         ]);
-        assert_eq!(Limits::read(&root), Limits { memory: Some(1 << 30), cpus: None });
+        assert_eq!(found, Limits { memory: Some(1 << 30), cpus: None });
     }
 
     #[test]
     fn version_one_reads_each_controllers_own_mount() {
-        let root = tree(&[
+        let found = limits(&[
             (
                 "proc/self/mountinfo",
                 "31 30 0:27 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\
@@ -237,18 +240,18 @@ mod tests {
             ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "50000\n"),
             ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
         ]);
-        assert_eq!(Limits::read(&root), Limits { memory: Some(512 << 20), cpus: Some(0.5) });
+        assert_eq!(found, Limits { memory: Some(512 << 20), cpus: Some(0.5) });
     }
 
     #[test]
     fn an_unlimited_or_absent_hierarchy_sets_no_limit() {
-        let unlimited = tree(&[
+        let unlimited = limits(&[
             ("proc/self/mountinfo", "31 30 0:27 / /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"),
             ("proc/self/cgroup", "5:memory:/\n"),
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
         ]);
-        assert_eq!(Limits::read(&unlimited), Limits::default());
-        assert_eq!(Limits::read(&tree(&[])), Limits::default());
+        assert_eq!(unlimited, Limits::default());
+        assert_eq!(limits(&[]), Limits::default());
     }
 
     #[test]

@@ -21,6 +21,9 @@ use crate::signals::Signals;
 pub fn main() -> ExitCode {
     // First of all: a signal sent from here on is kept until somebody can honour it.
     let signals = Signals::block();
+    // Secrets will be in this memory: no core dump, no ptrace, `/proc/PID/environ` for root alone. A refusal is said at
+    // the drop, which undoes this and does it again; an exec undoes it too, the service's memory being its own.
+    let _ = nix::sys::prctl::set_dumpable(false);
     let arguments = cli::normalized(std::env::args_os().collect(), &image_words());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

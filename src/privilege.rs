@@ -271,6 +271,7 @@ fn give_up_the_rest() -> Result<(), PrivilegeError> {
         Err(errno) => return Err(refused("prctl(PR_CAP_AMBIENT)")(errno)),
     }
     system::clear_capabilities().map_err(refused("capset"))?;
+    nix::sys::prctl::set_dumpable(false).map_err(refused("prctl(PR_SET_DUMPABLE)"))?;
     nix::sys::prctl::set_no_new_privs().map_err(refused("prctl(PR_SET_NO_NEW_PRIVS)"))
 }
 

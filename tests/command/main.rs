@@ -11,6 +11,7 @@ mod demo;
 mod files;
 mod identity;
 mod inspect;
+mod memory;
 mod phases;
 mod signals;
 
