@@ -202,6 +202,7 @@ mod tests {
 
     const V2: &str = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
 
+    /// Behaviours: 81.
     #[test]
     fn version_two_takes_the_tightest_limit_along_the_chain() {
         let found = limits(&[
@@ -227,6 +228,7 @@ mod tests {
         assert_eq!(found, Limits { memory: Some(1 << 30), cpus: None });
     }
 
+    /// Behaviours: 81.
     #[test]
     fn version_one_reads_each_controllers_own_mount() {
         let found = limits(&[
@@ -243,6 +245,7 @@ mod tests {
         assert_eq!(found, Limits { memory: Some(512 << 20), cpus: Some(0.5) });
     }
 
+    /// Behaviours: 81.
     #[test]
     fn an_unlimited_or_absent_hierarchy_sets_no_limit() {
         let unlimited = limits(&[

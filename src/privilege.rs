@@ -305,7 +305,8 @@ mod tests {
         parse_user(spec, PASSWD, GROUP).map(|user| (user.uid, user.gid, user.groups, user.home.display().to_string()))
     }
 
-    /// Behaviour 58: gosu's table.
+    /// Behaviours: 58.
+    /// gosu's table.
     #[test]
     fn users_are_read_as_docker_reads_them() {
         for (spec, uid, gid, groups, home) in [
@@ -328,7 +329,7 @@ mod tests {
         }
     }
 
-    /// Behaviour 59.
+    /// Behaviours: 59.
     #[test]
     fn users_that_are_none_are_refused() {
         for spec in [
@@ -358,7 +359,7 @@ mod tests {
         );
     }
 
-    /// Behaviour 60.
+    /// Behaviours: 60.
     #[test]
     fn a_number_needs_no_files() {
         let user = parse_user("1000:1000", "", "").unwrap();

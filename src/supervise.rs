@@ -469,6 +469,7 @@ mod tests {
         assert_eq!(actions, [int, term, Action::DeadlineAtMost(limit), Action::Kill, Action::Deadline(None)]);
     }
 
+    /// Behaviours: 103.
     #[test]
     fn what_is_left_gets_term_then_kill_and_then_nothing_more_is_waited_for() {
         let (state, actions) = run(1, &[Event::MainEnded(ENDED), Event::Deadline, Event::Deadline]);
@@ -478,6 +479,7 @@ mod tests {
         assert_eq!(run(1, &[Event::MainEnded(ENDED), Event::NobodyLeft]).0, State::Done(ENDED));
     }
 
+    /// Behaviours: 3, 10.
     #[test]
     fn statuses_are_the_services_own_or_128_and_the_signal() {
         assert_eq!(Exit::Code(7).status(), 7);
