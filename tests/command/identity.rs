@@ -72,7 +72,7 @@ fn a_service_of_root_is_dropped_too_and_its_files_are_its_own() {
 fn who_is_not_root_stays_who_they_are() {
     let folder = Folder::new("stay");
     for (uid, gid) in [("1000", "1000"), ("123456", "0")] {
-        let user = ["--reuid", uid, "--regid", gid, "--clear-groups"];
+        let user = ["--reuid", uid, "--regid", gid, "--clear-groups", "--no-new-privs"];
         let status = ended(entry_as(&folder, &user, &["sh", "-c", STATUS])).stdout;
         assert_eq!(field(&status, "Uid"), [uid; 4]);
         assert_eq!(field(&status, "Gid"), [gid; 4]);
@@ -111,7 +111,7 @@ fn capabilities_somebody_gave_us_end_with_us() {
 #[test]
 fn root_without_the_right_to_drop_it_is_refused_and_nothing_runs() {
     let folder = Folder::new("refused");
-    for (missing, capability) in [("-setuid", "CAP_SETUID"), ("-setgid", "CAP_SETGID")] {
+    for (missing, capability) in [("-setuid", "CAP_SETUID"), ("-setgid", "CAP_SETGID"), ("-all", "CAP_SETGID")] {
         let options = ["--bounding-set", missing, "--inh-caps", "-all"];
         let ended = Running::start(entry_as(&folder, &options, &["echo", "ran"])).ended(LONG);
         assert_eq!((ended.code(), ended.stdout.as_str()), (77, ""), "{}", ended.stderr);

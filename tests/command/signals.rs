@@ -14,7 +14,7 @@ const LISTENER: &str = "for signal in TERM INT HUP QUIT USR1 USR2 WINCH; do trap
 /// Cannot be asked to end.
 const DEAF: &str = "trap '' TERM; echo up; i=0; while [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done";
 
-fn started(command: Command) -> Running {
+pub fn started(command: Command) -> Running {
     let mut running = Running::start(command);
     running.await_text(LONG, "up\n");
     running
@@ -109,7 +109,9 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
     folder.write("empty", "");
     folder.write("text", "echo no interpreter\n");
     folder.write("lost", "#!/no/such/shell -e\n");
-    for name in ["empty", "text", "lost"] {
+    // The first lines of an ELF file for the machine 0xfeed.
+    folder.write("foreign", "\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x6d\x7e\x01\0\0\0");
+    for name in ["empty", "text", "lost", "foreign"] {
         std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).unwrap();
     }
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -120,6 +122,7 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
             127,
             "no-such-program is not found on PATH (/usr/local/bin:/usr/bin:/bin)".into(),
         ),
+        (path("foreign"), 126, format!("{shown}/foreign cannot be executed: it is built for another machine (")),
         (path("missing"), 127, format!("{shown}/missing does not exist")),
         (path("lost"), 127, format!("{shown}/lost needs /no/such/shell, which does not exist")),
         (path("plain"), 126, format!("{shown}/plain cannot be executed: it is not executable (chmod +x); mode ")),
@@ -172,7 +175,7 @@ fn what_the_program_leaves_behind_is_ended_with_it() {
 }
 
 /// The binary as process 1 of a PID namespace.
-fn as_pid_1(script: &str) -> Command {
+pub fn as_pid_1(script: &str) -> Command {
     require_root("a PID namespace of its own needs it");
     let mut command = Command::new("unshare");
     command.args(["-p", "-f", "--mount-proc", "--kill-child"]).arg(binary()).args(["sh", "-c", script]);
