@@ -69,6 +69,8 @@ pub enum PrivilegeError {
     NotProven { what: &'static str },
     /// More than one thread: the others would stay root.
     Threads(usize),
+    /// Our file has the set-user-id or set-group-id bit: whoever starts it would be somebody else.
+    Borrowed,
 }
 
 impl fmt::Display for PrivilegeError {
@@ -87,6 +89,10 @@ impl fmt::Display for PrivilegeError {
             }
             PrivilegeError::NotProven { what } => write!(f, "root was not given up: {what}"),
             PrivilegeError::Threads(count) => write!(f, "root cannot be given up with {count} threads"),
+            PrivilegeError::Borrowed => f.write_str(
+                "this program is somebody else's by its set-user-id or set-group-id bit, which makes it a way to root\n  \
+                 take the bit away: chmod ug-s",
+            ),
         }
     }
 }
@@ -177,6 +183,15 @@ fn group_id(name: &str, group: &str) -> Result<u32, BadUser> {
 fn groups_of<'a>(user: &'a str, group: &'a str) -> impl Iterator<Item = u32> + 'a {
     let member = move |members: &str| !user.is_empty() && members.split(',').any(|name| name == user);
     group_fields(group).filter(move |(.., members)| member(members)).map(|(_, gid, _)| gid)
+}
+
+/// Refuses to run for anybody by the set-user-id or set-group-id bit of our own file.
+///
+/// # Errors
+/// `PrivilegeError::Borrowed`.
+pub fn refuse_borrowed() -> Result<(), PrivilegeError> {
+    let own = Uid::current() == Uid::effective() && Gid::current() == Gid::effective();
+    own.then_some(()).ok_or(PrivilegeError::Borrowed)
 }
 
 /// Becomes `identity` for good.
@@ -305,7 +320,8 @@ mod tests {
         parse_user(spec, PASSWD, GROUP).map(|user| (user.uid, user.gid, user.groups, user.home.display().to_string()))
     }
 
-    /// Behaviour 58: gosu's table.
+    /// Behaviours: 58.
+    /// gosu's table.
     #[test]
     fn users_are_read_as_docker_reads_them() {
         for (spec, uid, gid, groups, home) in [
@@ -328,7 +344,7 @@ mod tests {
         }
     }
 
-    /// Behaviour 59.
+    /// Behaviours: 59.
     #[test]
     fn users_that_are_none_are_refused() {
         for spec in [
@@ -358,10 +374,22 @@ mod tests {
         );
     }
 
-    /// Behaviour 60.
+    /// Behaviours: 60.
     #[test]
     fn a_number_needs_no_files() {
         let user = parse_user("1000:1000", "", "").unwrap();
         assert_eq!((user.uid, user.gid, user.groups), (1000, 1000, vec![1000]));
+    }
+
+    /// Behaviours: 70.
+    #[test]
+    fn with_more_than_one_thread_nothing_is_dropped() {
+        let (held, waits) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || waits.recv());
+        let own = Identity { uid: 1000, gid: 1000, groups: vec![1000], name: String::new(), home: "/".into() };
+        let refused = become_user(&own).unwrap_err();
+        assert!(matches!(refused, PrivilegeError::Threads(2..)), "{refused}");
+        drop(held);
+        assert!(other.join().unwrap().is_err());
     }
 }

@@ -106,7 +106,9 @@ pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
         let child = process::spawn(&command, &user, &signals).map_err(|error| failed_start(&error))?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
-            ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, request) => Ok(ended.status()),
+            ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, request) => {
+                Ok(ended.status(&own.stop_success))
+            }
             never = answer_names(names, &command) => match never {},
         }
     })
@@ -405,10 +407,10 @@ impl Started<'_> {
         }
     }
 
-    fn ended(&self, ended: &supervise::Exit) -> u8 {
-        self.health.child_ended(ended.status());
-        tracing::info!("{} {ended}", self.plan.service);
-        ended.status()
+    fn ended(&self, ended: &supervise::Ending) -> u8 {
+        self.health.child_ended(ended.exit.status());
+        tracing::info!("{} {}", self.plan.service, ended.exit);
+        ended.status(&self.own.stop_success)
     }
 }
 

@@ -20,11 +20,13 @@ fn look_as(options: &[&str]) -> String {
     ended.stdout
 }
 
+/// Behaviours: 51.
 #[test]
 fn the_service_cannot_read_its_supervisor_after_the_drop() {
     assert_eq!(look_as(&["--reuid=0"]), "0\n1000\n");
 }
 
+/// Behaviours: 51.
 #[test]
 fn the_service_cannot_read_its_supervisor_where_both_were_never_root() {
     assert_eq!(look_as(&["--reuid=1000", "--regid=1000", "--clear-groups"]), "0\n1000\n");
