@@ -4,6 +4,7 @@ use crate::minio::Minio;
 use crate::nessie::Nessie;
 use crate::service::{Answer, HOSTILE, LONG, Service, artifact, curl, java_home, turn};
 use crate::support::{Running, free_port, until};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -12,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// What counts as prompt for a JVM that has little to finish.
 const PROMPT: Duration = Duration::from_secs(15);
+
+/// What the workers here may take to drain: twice their TRINO_SHUTDOWN_GRACE_PERIOD and a minute.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(72);
 
 struct Trino {
     service: Service,
@@ -22,8 +26,15 @@ struct Trino {
 }
 
 impl Trino {
-    /// What differs between a container and this machine: folders, ports, loopback, little memory.
+    /// The documented minimum, and a Java that compiles less: it starts with half the work.
     fn new(test: &str) -> Trino {
+        let mut trino = Trino::minimum(test);
+        trino.service.set("TRINO_JVM_OPTIONS", "-XX:TieredStopAtLevel=1");
+        trino
+    }
+
+    /// What differs between a container and this machine: folders, ports, loopback, little memory.
+    fn minimum(test: &str) -> Trino {
         let mut service = Service::new("trino", test);
         let (port, data) = (free_port(), service.own_folder("data"));
         service.set("JAVA_HOME", java_home().display()).set("TRINO_HOME", artifact("trino-server-476").display());
@@ -82,7 +93,7 @@ impl Trino {
 #[test]
 fn the_documented_minimum_is_first_not_ready_then_ready_and_answers() {
     let _turn = turn();
-    let trino = Trino::new("minimum");
+    let trino = Trino::minimum("minimum");
     let mut running = trino.service.start();
     let first = until(PROMPT, "an answer of /readyz", || trino.service.readyz());
     assert_eq!((first, trino.service.health_ready()), (503, 1));
@@ -270,34 +281,66 @@ fn nodes_that_worked(coordinator: &Trino) -> String {
 
 /// Queries from three clients, all the time, while the worker gets SIGTERM, drains and ends.
 fn drain_under_load(coordinator: &Trino, worker: &Trino, running: Running) {
-    let done = AtomicBool::new(false);
-    let answered = AtomicUsize::new(0);
+    let load = Load::default();
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..3)
-            .map(|_| {
-                scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        let rows = coordinator.query("SELECT count(DISTINCT orderkey) FROM tpch.tiny.lineitem");
-                        assert_eq!(rows.map(|rows| Value::from(rows).to_string()), Ok("[[15000]]".to_owned()));
-                        answered.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
-        until(LONG, "some answers", || (answered.load(Ordering::Relaxed) > 5).then_some(()));
-        let (before, began) = (answered.load(Ordering::Relaxed), Instant::now());
-        running.signal(nix::sys::signal::Signal::SIGTERM);
-        until(PROMPT, "a worker that is not ready", || (worker.service.readyz() == Some(503)).then_some(()));
-        let ended = running.ended(LONG);
-        // It waits for the coordinator to notice, before and after: twice the grace period at least.
-        assert!(began.elapsed() > Duration::from_secs(10), "{:?}: {}", began.elapsed(), ended.stderr);
-        assert_eq!(ended.code(), 0, "drained, it ends by itself: {}", ended.stderr);
-        assert_eq!(worker.service.processes(), Vec::<String>::new());
-        let during = answered.load(Ordering::Relaxed) - before;
-        done.store(true, Ordering::Relaxed);
+        let clients: Vec<_> = (0..3).map(|_| scope.spawn(|| load.ask_again_and_again(coordinator))).collect();
+        // Dropped in a failure too: the scope waits for its threads.
+        let enough = load.until_dropped();
+        until(LONG, "some answers", || (load.answered() > 5).then_some(()));
+        let before = load.answered();
+        drain(worker, running);
+        let during = load.answered() - before;
+        drop(enough);
         assert!(during > 3, "the load was no load: {during} queries");
         for client in clients {
             client.join().expect("a query failed");
         }
     });
+}
+
+/// One SIGTERM; the worker takes no new work, ends within its time and leaves nothing.
+fn drain(worker: &Trino, running: Running) {
+    let began = Instant::now();
+    running.signal(Signal::SIGTERM);
+    until(PROMPT, "a worker that is not ready", || (worker.service.readyz() == Some(503)).then_some(()));
+    let ended = running.ended(LONG);
+    let took = began.elapsed();
+    assert_eq!(ended.code(), 0, "drained, it ends by itself: {}", ended.stderr);
+    // It waits for the coordinator to notice, before and after: twice the grace period at least.
+    assert!(took > Duration::from_secs(10) && took < DRAIN_TIMEOUT, "{took:?}: {}", ended.stderr);
+    assert_eq!(worker.service.processes(), Vec::<String>::new());
+}
+
+/// Queries that go on until told otherwise, and how many have been answered.
+#[derive(Default)]
+struct Load {
+    done: AtomicBool,
+    answered: AtomicUsize,
+}
+
+/// Ends a load when it goes out of scope.
+struct Enough<'load>(&'load AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Load {
+    fn until_dropped(&self) -> Enough<'_> {
+        Enough(&self.done)
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    fn ask_again_and_again(&self, coordinator: &Trino) {
+        while !self.done.load(Ordering::Relaxed) {
+            let rows = coordinator.query("SELECT count(DISTINCT orderkey) FROM tpch.tiny.lineitem");
+            assert_eq!(rows.map(|rows| Value::from(rows).to_string()), Ok("[[15000]]".to_owned()));
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
