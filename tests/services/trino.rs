@@ -109,16 +109,19 @@ fn a_broken_environment_is_refused_with_all_its_problems_and_nothing_is_started_
     let mut trino = Trino::new("broken");
     let data = trino.service.folder.join("not-made");
     trino.service.set("TRINO_NODE_DATA_DIR", data.display()).set("TRINO_NODE_ID", "a b");
-    trino.service.set("TRINO_JVM_XMX", "2").set("TRINO_QUERY_MAX_MEMORY", "4GX").set("TRINO_NODE_ENVIRONMENT", "pro-d");
+    trino.service.set("TRINO_JVM_XMX", "128m").set("TRINO_QUERY_MAX_MEMORY", "4").set("TRINO_SPILL_ENABLED", "perhaps");
+    trino.service.set("TRINO_NODE_ENVIRONMENT", "pro-d").set("TRINO_QUERY_MAX_RUN_TIME", "60");
     trino.service.set("TRINO_CONFIG__query.max-total-memory-per-node", "1GB").set("S3_SECRET_KEY", "minioadmin");
     let problems = [
-        "the environment of trino has 6 problems",
-        "TRINO_NODE_ID",
-        "TRINO_JVM_XMX is a size without its unit",
-        "TRINO_QUERY_MAX_MEMORY has an unknown unit",
-        "TRINO_NODE_ENVIRONMENT",
-        "query.max-total-memory-per-node, which stops version 476",
+        "the environment of trino has 8 problems",
+        "TRINO_NODE_ENVIRONMENT has a form that is not accepted",
+        "TRINO_NODE_ID has a form that is not accepted",
+        "TRINO_JVM_XMX is out of range",
+        "TRINO_QUERY_MAX_MEMORY is a size without its unit",
+        "TRINO_QUERY_MAX_RUN_TIME is a duration without its unit",
+        "TRINO_SPILL_ENABLED is neither true nor false",
         "S3_SECRET_KEY is no secret",
+        "query.max-total-memory-per-node, which stops version 476",
     ];
     trino.service.expect_refusal(&problems);
     assert!(!data.exists());
@@ -140,10 +143,14 @@ fn sigterm_while_it_waits_for_its_catalog_ends_it_at_once() {
 fn sigterm_while_it_starts_ends_it_at_once() {
     let _turn = turn();
     let trino = Trino::new("starting");
-    let running = trino.service.start();
-    trino.service.await_process();
-    let ended = trino.service.stop(running, PROMPT);
-    assert_eq!(ended.code(), 143, "{}", ended.stderr);
+    // A JVM that has not taken its signals over yet, and a server half way up.
+    for moment in ["starting", "-- Loading plugin"] {
+        let mut running = trino.service.start();
+        trino.service.await_process();
+        running.await_text(LONG, moment);
+        assert_eq!(trino.service.readyz(), Some(503), "{moment}");
+        trino.stop(running);
+    }
 }
 
 #[test]
@@ -191,17 +198,26 @@ fn a_hostile_password_logs_in_over_https_and_a_wrong_one_does_not() {
     // Trino reads what a client sends as ISO 8859-1, as its own client writes it: no password goes beyond that.
     let password = format!("{}ü", HOSTILE.split('ü').next().unwrap());
     let sent: Vec<u8> = password.chars().map(|c| c as u8).collect();
-    trino.service.set("TRINO_USERS", format_args!("alice:{}", pbkdf2(&password)));
+    // Both forms that Trino reads, in the list that fits on one line.
+    trino.service.set("TRINO_USERS", format_args!("alice:{},bob:{}", pbkdf2(&password), bcrypt(password.as_bytes())));
     trino.url = format!("https://127.0.0.1:{port}");
     let running = trino.service.ready();
 
     let tls = format!("cacert = \"{}\"\n", certificate.display());
-    trino.config = format!("header = \"Authorization: Basic {}\"\n{tls}", base64(&[b"alice:", &sent[..]].concat()));
-    assert_eq!(trino.rows("SELECT current_user"), r#"[["alice"]]"#);
+    for user in ["alice", "bob"] {
+        let pair = base64(&[user.as_bytes(), b":", &sent].concat());
+        trino.config = format!("header = \"Authorization: Basic {pair}\"\n{tls}");
+        assert_eq!(trino.rows("SELECT current_user"), format!("[[\"{user}\"]]"));
+    }
     trino.config = format!("user = \"alice:wrong\"\n{tls}");
     assert_eq!(trino.curl(&["-d", "SELECT 1"], &format!("{}/v1/statement", trino.url)).status, 401);
     trino.config = format!("header = \"X-Trino-User: alice\"\n{tls}");
     assert_eq!(trino.curl(&["-d", "SELECT 1"], &format!("{}/v1/statement", trino.url)).status, 401);
+    // Only who signs with the shared secret, every character of it, is a node.
+    for (secret, status) in [(HOSTILE, 200), (&HOSTILE[1..], 401), (HOSTILE.trim_end_matches('🐘'), 401)] {
+        trino.config = format!("header = \"X-Trino-Internal-Bearer: {}\"\n{tls}", node_token(secret));
+        assert_eq!(trino.curl(&[], &format!("{}/v1/task", trino.url)).status, status);
+    }
     let said = running.stderr() + &running.stdout();
     assert!(!said.contains(&password) && !said.contains("漢字"), "{said}");
     trino.stop(running);
@@ -219,6 +235,24 @@ fn pbkdf2(password: &str) -> String {
         hashed = hashlib.pbkdf2_hmac('sha1', sys.stdin.buffer.read(), bytes.fromhex('0102030405060708'), 1000, 64)\n\
         print('1000:0102030405060708:' + hashed.hex())";
     piped("python3", &["-c", program], password.as_bytes()).trim().to_owned()
+}
+
+/// As htpasswd -B writes it, made by the system's own crypt(3).
+fn bcrypt(password: &[u8]) -> String {
+    let program = "undef $/; binmode STDIN; print crypt(<STDIN>, '$2y$10$abcdefghijklmnopqrstuu')";
+    piped("perl", &["-e", program], password)
+}
+
+/// What a node shows to another: a JWT (RFC 7519), signed with the SHA-256 of the shared secret
+/// (io.trino.server.InternalAuthenticationManager).
+fn node_token(secret: &str) -> String {
+    let program = "import base64, hashlib, hmac, json, sys, time\n\
+        part = lambda content: base64.urlsafe_b64encode(content).rstrip(b'=')\n\
+        key = hashlib.sha256(sys.stdin.buffer.read()).digest()\n\
+        claims = json.dumps({'sub': 'tester', 'exp': int(time.time()) + 60}).encode()\n\
+        signed = part(b'{\"alg\":\"HS256\"}') + b'.' + part(claims)\n\
+        print((signed + b'.' + part(hmac.digest(key, signed, 'sha256'))).decode())";
+    piped("python3", &["-c", program], secret.as_bytes()).trim().to_owned()
 }
 
 /// What a program makes of its input, which is on no command line.
@@ -254,7 +288,7 @@ fn two_workers_share_a_query_and_draining_one_of_them_under_load_fails_none() {
     drain_under_load(&coordinator, &workers[0], first);
     until(PROMPT, "two active nodes", || (active_nodes(&coordinator) == 2).then_some(()));
     assert_eq!(coordinator.service.readyz(), Some(200));
-    drop(second);
+    stop_without_draining(&workers[1], second);
     coordinator.stop(leading);
 }
 
@@ -296,6 +330,13 @@ fn drain_under_load(coordinator: &Trino, worker: &Trino, running: Running) {
             client.join().expect("a query failed");
         }
     });
+}
+
+/// Two SIGTERMs: the second one says that nobody wants to wait for the drain.
+fn stop_without_draining(worker: &Trino, running: Running) {
+    running.signal(Signal::SIGTERM);
+    until(PROMPT, "a worker that drains", || (worker.service.readyz() == Some(503)).then_some(()));
+    worker.stop(running);
 }
 
 /// One SIGTERM; the worker takes no new work, ends within its time and leaves nothing.
