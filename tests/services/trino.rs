@@ -6,7 +6,9 @@ use crate::service::{Answer, HOSTILE, LONG, Service, artifact, curl, java_home, 
 use crate::support::{Running, free_port, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -264,6 +266,58 @@ fn piped(program: &str, arguments: &[&str], input: &[u8]) -> String {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{program}: {}", output.status);
     String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_second_sigterm_ends_the_drain_and_leaves_the_server_its_own_time() {
+    let (worker, listener) = deaf_worker("second-sigterm");
+    let running = worker.service.start();
+    worker.service.await_process();
+    running.signal(Signal::SIGTERM);
+    let held = request_to_drain(&listener);
+    running.signal(Signal::SIGTERM);
+    until(PROMPT, "the second rung", || running.stderr().contains("stopping: SIGTERM, then 30s").then_some(()));
+    // The request fails only now, when nobody waits for its answer.
+    drop(held);
+    let ended = running.ended(PROMPT);
+    assert_eq!(ended.code(), 5, "{}", ended.stderr);
+}
+
+#[test]
+fn a_drain_nobody_answers_is_given_up_in_time_and_leaves_the_server_its_own() {
+    let (mut worker, listener) = deaf_worker("unanswered");
+    worker.service.set("TRINO_DRAIN_TIMEOUT", "1s");
+    let running = worker.service.start();
+    worker.service.await_process();
+    running.signal(Signal::SIGTERM);
+    let _held = request_to_drain(&listener);
+    let ended = running.ended(PROMPT);
+    assert_eq!(ended.code(), 5, "{}", ended.stderr);
+}
+
+/// A worker with a program of the test's in the place of Trino, which takes half a second to end with status 5, and
+/// where requests to it arrive.
+fn deaf_worker(test: &str) -> (Trino, TcpListener) {
+    let mut worker = Trino::new(test);
+    let home = worker.service.folder.join("java");
+    std::fs::create_dir_all(home.join("bin")).unwrap();
+    let program = "#!/bin/sh\ntrap 'sleep 0.5; exit 5' TERM\nwhile :; do sleep 0.05; done\n";
+    let java = worker.service.folder.write("java/bin/java", program);
+    std::fs::set_permissions(&java, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    worker.service.set("JAVA_HOME", home.display()).set("TRINO_HTTP_SERVER_PORT", port).set("TRINO_ROLE", "worker");
+    worker.service.set("TRINO_DISCOVERY_URI", "http://127.0.0.1:1").set("TRINO_WAIT_FOR_DEPENDENCIES", "false");
+    (worker, listener)
+}
+
+/// The connection a request to drain came on; whoever asks something else is turned away.
+fn request_to_drain(listener: &TcpListener) -> TcpStream {
+    until(PROMPT, "a request to drain", || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut method = [0; 4];
+        stream.read_exact(&mut method).ok().filter(|()| method == *b"PUT ").map(|()| stream)
+    })
 }
 
 #[test]
