@@ -242,7 +242,9 @@ fn pbkdf2(password: &str) -> String {
 /// As htpasswd -B writes it, made by the system's own crypt(3).
 fn bcrypt(password: &[u8]) -> String {
     let program = "undef $/; binmode STDIN; print crypt(<STDIN>, '$2y$10$abcdefghijklmnopqrstuu')";
-    piped("perl", &["-e", program], password)
+    let hash = piped("perl", &["-e", program], password);
+    assert!(hash.starts_with("$2y$"), "crypt(3) of this system knows no bcrypt: {hash:?}");
+    hash
 }
 
 /// What a node shows to another: a JWT (RFC 7519), signed with the SHA-256 of the shared secret
