@@ -208,10 +208,15 @@ pub async fn supervise(
         request: None,
     };
     let mut state = State::Running;
+    let mut asked_in = state;
     let mut waiting: Option<Request> = None;
     // The service may have ended before anybody looked.
     state = supervisor.reap(state);
     loop {
+        // A request is its rung's: its answer, or that there is none, means nothing to the next one.
+        if state != asked_in {
+            (waiting, asked_in) = (None, state);
+        }
         if let Some((probe, within)) = supervisor.request.take() {
             waiting = Some(Box::pin(request(probe, within)));
         }
