@@ -4,4 +4,5 @@
 mod support;
 
 mod minio;
+mod nessie;
 mod service;

@@ -11,14 +11,14 @@ const PASSWORD: &str = "correct horse battery";
 /// What counts as prompt for a server that is idle.
 const PROMPT: Duration = Duration::from_secs(10);
 
-struct Minio {
-    service: Service,
-    port: u16,
+pub struct Minio {
+    pub service: Service,
+    pub port: u16,
 }
 
 impl Minio {
     /// The documented minimum, and what differs between a container and this machine.
-    fn new(test: &str) -> Minio {
+    pub fn new(test: &str) -> Minio {
         let mut service = Service::new("minio", test);
         let (port, console, data) = (free_port(), free_port(), service.own_folder("data"));
         service.set("MINIO_ROOT_PASSWORD", PASSWORD);
@@ -28,11 +28,11 @@ impl Minio {
         Minio { service, port }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
-    fn signed(&self, secret: &str, arguments: &[&str], path: &str) -> Answer {
+    pub fn signed(&self, secret: &str, arguments: &[&str], path: &str) -> Answer {
         let url = self.url(path);
         curl(&[arguments, &[url.as_str()]].concat(), &credentials("admin", secret))
     }

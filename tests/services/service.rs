@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What every service runs as when root starts it.
@@ -18,6 +19,12 @@ pub const LONG: Duration = Duration::from_secs(90);
 
 /// Every character that has ever broken a template, a shell or a URL, and some beyond ASCII.
 pub const HOSTILE: &str = r##"'"$\#{}%&=:!${x}ü漢字🐘"##;
+
+/// One server on a JVM at a time: two cores have enough to do with it.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A download of `./dl fetch`.
 pub fn artifact(name: &str) -> PathBuf {
