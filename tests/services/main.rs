@@ -7,3 +7,4 @@ mod failure;
 mod minio;
 mod nessie;
 mod service;
+mod trino;

@@ -1,7 +1,7 @@
 //! Nessie on each store it is documented with, and its Iceberg catalog on a real MinIO.
 
 use crate::minio::Minio;
-use crate::service::{Answer, HOSTILE, LONG, Service, artifact, curl, give_secret, turn};
+use crate::service::{Answer, HOSTILE, LONG, Service, artifact, curl, give_secret, java_home, turn};
 use crate::support::{Ended, Folder, Running, free_port, require_root, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 const PROMPT: Duration = Duration::from_secs(15);
 
-struct Nessie {
-    service: Service,
-    port: u16,
+pub struct Nessie {
+    pub service: Service,
+    pub port: u16,
     management: u16,
 }
 
@@ -33,7 +33,7 @@ impl Nessie {
     }
 
     /// The documented minimum for a repository in files.
-    fn on_rocksdb(test: &str) -> Nessie {
+    pub fn on_rocksdb(test: &str) -> Nessie {
         let mut nessie = Nessie::new(test);
         let data = nessie.service.own_folder("data").join("rocksdb");
         nessie.service.set("NESSIE_VERSION_STORE_TYPE", "ROCKSDB");
@@ -41,7 +41,7 @@ impl Nessie {
         nessie
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
@@ -64,19 +64,12 @@ impl Nessie {
     }
 
     /// Stops it, and reads what it said while it ran.
-    fn stop(&self, running: Running) -> Ended {
+    pub fn stop(&self, running: Running) -> Ended {
         let ended = self.service.stop(running, PROMPT);
         assert_eq!(ended.code(), 143, "a JVM's own status after SIGTERM: {}", ended.stderr);
         assert!(!ended.stdout.to_lowercase().contains("unrecognized configuration key"), "{}", ended.stdout);
         ended
     }
-}
-
-fn java_home() -> PathBuf {
-    let named = std::env::var("DL_JAVA").unwrap_or_default();
-    let java = PathBuf::from(&named).canonicalize();
-    let java = java.unwrap_or_else(|error| panic!("DL_JAVA names no java ({named:?}): {error}; see demo/java.sh"));
-    java.ancestors().nth(2).unwrap().to_owned()
 }
 
 #[track_caller]
@@ -313,7 +306,7 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
     nessie.service.set("S3_ACCESS_KEY", "admin").set("S3_SECRET_KEY", HOSTILE);
     for (name, value) in [
         ("NESSIE_CATALOG_WAREHOUSES_OTHER_LOCATION", "s3://lake/other"),
-        ("NESSIE_CATALOG_WAREHOUSES_OTHER__iceberg-config-defaults.\"io-impl\"", "org.apache.iceberg.aws.s3.S3FileIO"),
+        ("NESSIE_CATALOG_WAREHOUSES_OTHER__iceberg-config-defaults.greeting", HOSTILE),
         ("NESSIE_CATALOG_OBJECT_STORES_HEALTH_CHECK_ENABLED", "true"),
         ("S3_EXTERNAL_ENDPOINT", "https://s3.example.com"),
         ("S3_REQUEST_SIGNING_ENABLED", "true"),
@@ -325,7 +318,10 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
         nessie.service.set(name, value);
     }
     let running = nessie.service.ready();
+    let other = read(&nessie.get("iceberg/v1/config?warehouse=other"));
+    assert_eq!(other["defaults"]["greeting"], HOSTILE, "{other}");
     let config = read(&nessie.get("iceberg/v1/config?warehouse=warehouse"));
+    assert_eq!(config["overrides"]["s3.endpoint"], "https://s3.example.com", "{config}");
     let prefix = config["defaults"]["prefix"].as_str().unwrap_or_else(|| panic!("{config}"));
     let namespaces = format!("iceberg/v1/{prefix}/namespaces");
     read(&nessie.post(&namespaces, &json!({"namespace": ["sales"]})));

@@ -187,3 +187,11 @@ pub fn credentials(access_key: &str, secret_key: &str) -> String {
     let unsigned = "header = \"x-amz-content-sha256: UNSIGNED-PAYLOAD\"";
     format!("user = \"{user}\"\naws-sigv4 = \"aws:amz:us-east-1:s3\"\n{unsigned}\n")
 }
+
+/// The Java that runs the servers on a JVM, as `./dl test` found it.
+pub fn java_home() -> PathBuf {
+    let named = std::env::var("DL_JAVA").unwrap_or_default();
+    let java = PathBuf::from(&named).canonicalize();
+    let java = java.unwrap_or_else(|error| panic!("DL_JAVA names no java ({named:?}): {error}; see demo/java.sh"));
+    java.ancestors().nth(2).unwrap().to_owned()
+}
