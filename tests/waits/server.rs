@@ -35,10 +35,7 @@ impl Drop for Folder {
     }
 }
 
-/// How long a server may take to stop before it is killed.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A running server, stopped when dropped, and killed by the kernel when the test itself is killed.
+/// A running server, ended when dropped, and by the kernel when the test itself is killed.
 pub struct Server(Child);
 
 impl Server {
@@ -53,11 +50,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // PostgreSQL gives its shared memory back only when it may stop by itself.
+        // Ended, not killed: PostgreSQL would leave its shared memory behind.
         let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGINT);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + Duration::from_secs(5);
         while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(10));
         }
         let _ = self.0.kill();
         let _ = self.0.wait();
