@@ -25,7 +25,7 @@ fn fail_after(reach: impl Fn(&Service, &mut Running)) {
 
 #[test]
 fn a_test_that_fails_while_its_server_starts_leaves_nothing() {
-    fail_after(|service, _| service.await_process());
+    fail_after(|service, _| _ = service.await_process());
 }
 
 #[test]
