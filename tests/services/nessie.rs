@@ -317,7 +317,8 @@ fn a_branch_in_postgresql_survives_a_restart_and_the_hostile_password_logs_in() 
     let ended = nessie.service.start().ended(PROMPT);
     assert_eq!((ended.code(), ended.stdout.as_str()), (69, ""), "{}", ended.stderr);
     assert!(asked.elapsed() < Duration::from_secs(5), "not at once, but after {:?}", asked.elapsed());
-    assert!(ended.stderr.contains("password authentication failed for user"), "{}", ended.stderr);
+    let why = format!("postgres://127.0.0.1:{}/template1: password authentication failed for user", database.port);
+    assert!(ended.stderr.contains(&why), "{}", ended.stderr);
 }
 
 const TABLE: &str = r#"{"name": "orders", "stage-create": false, "schema": {"type": "struct", "schema-id": 0, "fields": [
