@@ -12,6 +12,7 @@ mod files;
 mod identity;
 mod inspect;
 mod memory;
+mod names;
 mod phases;
 mod signals;
 
