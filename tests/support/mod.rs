@@ -51,6 +51,31 @@ pub struct Running {
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     readers: Vec<thread::JoinHandle<()>>,
+    /// None once the child has been waited for: its number may be another's by then.
+    guard: Option<Guard>,
+}
+
+/// Asks a process to stop when the test program is killed, which then drops nothing.
+struct Guard(Child);
+
+impl Guard {
+    fn of(pid: u32) -> Guard {
+        let mut command = Command::new("/bin/sh");
+        // The pipe it reads from closes with this program, however that ends; it must not end of the same signal.
+        command.args(["-c", "read -r line; kill -TERM \"$0\"", &pid.to_string()]).stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        // SAFETY: setsid is async-signal-safe.
+        unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
+        Guard(command.spawn().expect("/bin/sh"))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Killed before its pipe is closed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What a child that has ended left.
@@ -74,9 +99,10 @@ impl Running {
         // SAFETY: setsid is async-signal-safe.
         unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+        let guard = Some(Guard::of(child.id()));
         let (stdout, one) = collect(child.stdout.take().unwrap());
         let (stderr, other) = collect(child.stderr.take().unwrap());
-        Running { child, stdout, stderr, readers: vec![one, other] }
+        Running { child, stdout, stderr, readers: vec![one, other], guard }
     }
 
     pub fn pid(&self) -> Pid {
@@ -96,7 +122,11 @@ impl Running {
     }
 
     pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        let ended = self.child.try_wait().unwrap().is_some();
+        if ended {
+            self.guard = None;
+        }
+        ended
     }
 
     /// Waits until `text` is in what it printed on either stream.
