@@ -25,6 +25,7 @@ fn run(run: &str, settings: &[(&str, &str)], script: &str) -> Ended {
 
 const ON: (&str, &str) = ("DL_NAME_SERVICE", "on");
 
+/// Behaviours: 66.
 #[test]
 fn every_way_to_ask_for_the_name_finds_it() {
     let script = "id -un; id -gn; whoami; echo $USER $LOGNAME; getent passwd 123456; getent passwd shusr; \
@@ -45,6 +46,7 @@ fn everybody_else_keeps_their_name_and_nobody_gets_one_who_has_none() {
     assert_eq!(ended.stdout, format!("uid=0(root) gid=0(root) groups=0(root)\n{daemon}2\n1\n"), "{}", ended.stderr);
 }
 
+/// Behaviours: 66.
 #[test]
 fn java_and_initdb_know_who_they_are() {
     let java = std::env::var("DL_JAVA").expect("DL_JAVA names no java: see demo/test.sh");
