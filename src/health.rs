@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crate::redact::Secrets;
 
 pub use client::ask;
-pub use server::serve;
+pub use server::{serve, status_of};
 
 /// Where a start has got to. In this order, but for `Tasks`, which a contract may ask for at several points.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! answers there: with the files' own entries, and one more for the service's user. No preloaded library, and no file
 //! changed; only where the socket cannot be made and /etc/passwd was left writable for this, a line is added there.
 
-mod protocol;
+pub mod protocol;
 
 use std::fmt;
 use std::fs;

@@ -194,6 +194,11 @@ struct Request {
     close: bool,
 }
 
+/// The status a head is answered with before anything else is looked at: 200 where it is understood.
+pub fn status_of(head: &[u8]) -> u16 {
+    parse(head).map_or_else(|refusal| refusal.status, |_| 200)
+}
+
 /// RFC 9112, as far as a request without a body needs it.
 fn parse(head: &[u8]) -> Result<Request, Response> {
     let malformed = || Response::error(400, "malformed request");
