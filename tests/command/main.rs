@@ -17,6 +17,7 @@ mod java;
 mod memory;
 mod phases;
 mod reaping;
+mod resolving;
 mod signals;
 mod surroundings;
 mod terminal;
