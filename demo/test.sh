@@ -9,6 +9,7 @@ test_everything() {
     need_command 'checking the shell' shellcheck shellcheck
     need_command 'calling the services' curl curl
     need_packages 'the services the tests wait for, and a YAML reader' postgresql etcd-server python3-yaml
+    need_packages 'the programs dl-entry is compared with' tini dumb-init catatonit gosu util-linux
     build "$native"
     prepare_host_rust
     export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$DL_CACHE/target}" DL_CACHE

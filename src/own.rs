@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::env::Environment;
+use crate::names;
 use crate::report::Problem;
 use crate::value::{Exists, Value, ValueType};
 
@@ -37,6 +38,8 @@ pub struct Own {
     pub strict: bool,
     /// `DL_ALLOW_INSECURE`: well-known secrets and insecure settings are warnings.
     pub allow_insecure: bool,
+    /// `DL_NAME_SERVICE`: whether a uid without an entry in /etc/passwd gets a name: `auto`, `on` or `off`.
+    pub name_service: names::Mode,
     /// `DL_SECRETS_DIR`: where secret files named like variables are.
     pub secrets_dir: Option<PathBuf>,
 }
@@ -58,10 +61,11 @@ struct Texts {
     exec: Option<String>,
     strict: Option<String>,
     allow_insecure: Option<String>,
+    name_service: Option<String>,
     secrets_dir: Option<String>,
 }
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "DL_SERVICE",
     "DL_RUN_DIR",
     "DL_LOG_FORMAT",
@@ -73,6 +77,7 @@ const NAMES: [&str; 12] = [
     "DL_EXEC",
     "DL_STRICT",
     "DL_ALLOW_INSECURE",
+    "DL_NAME_SERVICE",
     "DL_SECRETS_DIR",
 ];
 
@@ -103,6 +108,14 @@ impl Own {
             exec: reader.flag("DL_EXEC", texts.exec),
             strict: reader.flag("DL_STRICT", texts.strict),
             allow_insecure: reader.flag("DL_ALLOW_INSECURE", texts.allow_insecure),
+            name_service: match reader
+                .choice("DL_NAME_SERVICE", &["auto", "on", "off"], texts.name_service, "auto")
+                .as_str()
+            {
+                "on" => names::Mode::On,
+                "off" => names::Mode::Off,
+                _ => names::Mode::Auto,
+            },
             secrets_dir: reader.text("DL_SECRETS_DIR", &path, texts.secrets_dir).map(PathBuf::from),
         };
         (own, reader.problems)

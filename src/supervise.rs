@@ -208,10 +208,15 @@ pub async fn supervise(
         request: None,
     };
     let mut state = State::Running;
+    let mut asked_in = state;
     let mut waiting: Option<Request> = None;
     // The service may have ended before anybody looked.
     state = supervisor.reap(state);
     loop {
+        // A request is its rung's: its answer, or that there is none, means nothing to the next one.
+        if state != asked_in {
+            (waiting, asked_in) = (None, state);
+        }
         if let Some((probe, within)) = supervisor.request.take() {
             waiting = Some(Box::pin(request(probe, within)));
         }
@@ -405,11 +410,14 @@ impl Supervisor<'_> {
     }
 }
 
-/// The status of a service that the kernel killed for lack of memory looks like anybody's SIGKILL.
+/// The status of a service that the kernel killed for lack of memory looks like anybody's SIGKILL; that of a shell whose
+/// program was killed says the same.
 fn tell_lack_of_memory(exit: Exit, kills_before: u64) {
-    let killed = matches!(exit, Exit::Signal { number: libc::SIGKILL, .. });
+    let killed = exit.status() == exit::of_signal(libc::SIGKILL);
     if killed && container::memory_kills(Path::new("/")) > kills_before {
-        tracing::error!("the kernel killed the service for lack of memory: give it more, or let it use less");
+        tracing::error!(
+            "the kernel killed a process of the service for lack of memory: give it more, or let it use less"
+        );
     }
 }
 

@@ -31,6 +31,7 @@ fn entry_as(folder: &Folder, options: &[&str], arguments: &[&str]) -> Command {
     require_root("another user is needed");
     let mut command = Command::new("setpriv");
     command.args(options).arg(folder.binary()).args(arguments).env_clear().env("PATH", "/usr/bin:/bin");
+    command.env("DL_NAME_SERVICE", "off");
     command
 }
 

@@ -484,7 +484,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
 fn the_metrics_have_the_documented_names_and_count() {
     let demo = Demo::new(STOP);
     let mut command = demo.entry(&[]);
-    command.env("DEMO_SCRIPT", "trap 'echo heard' USR1; (sleep 0.1 &); echo up; while :; do sleep 0.05; done");
+    command.env("DEMO_SCRIPT", "trap 'echo heard' USR1; (sleep 1 &); echo up; while :; do sleep 0.05; done");
     let mut running = Running::start(command);
     running.await_text(LONG, "demo is ready");
     running.await_text(LONG, "up\n");

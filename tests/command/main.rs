@@ -15,6 +15,7 @@ mod identity;
 mod inspect;
 mod java;
 mod memory;
+mod names;
 mod phases;
 mod reaping;
 mod resolving;

@@ -13,6 +13,7 @@ fn look_as(options: &[&str]) -> String {
     let folder = Folder::new("memory");
     let mut command = Command::new("setpriv");
     command.args(options).arg(folder.binary()).args(["sh", "-c", LOOK]).env_clear();
+    command.env("DL_NAME_SERVICE", "off");
     command.env("PATH", "/usr/bin:/bin").env("LC_ALL", "C").env("SOME_PASSWORD", "correct horse");
     let ended = Running::start(command).ended(Duration::from_secs(10));
     assert!(!ended.stdout.contains("correct horse"), "{}", ended.stdout);

@@ -140,6 +140,7 @@ fn standard_streams_can_be_opened_anew_after_the_drop() {
     let mut command = Command::new("sh");
     command.env_clear().env("PATH", "/usr/bin:/bin");
     command.args(["-c", "umask 077; exec \"$@\" >>\"$0\""]).arg(&file).arg(binary()).args(["sh", "-c", script]);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("DL_NAME_SERVICE", "off");
     let files = ended(command);
     assert_eq!((files.code(), files.stderr.as_str()), (0, "err\n"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "out\n");

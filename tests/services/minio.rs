@@ -1,6 +1,6 @@
 //! MinIO, one server or two, with the buckets and the secrets it is told.
 
-use crate::service::{Answer, HOSTILE, LONG, Service, artifact, credentials, curl, give, give_secret};
+use crate::service::{Answer, Certificate, HOSTILE, LONG, Service, artifact, credentials, curl, give, give_secret};
 use crate::support::{free_port, until};
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -28,6 +28,15 @@ impl Minio {
         Minio { service, port }
     }
 
+    /// Gives it a folder of certificates. Returns the path of the authority's.
+    pub fn use_tls(&mut self) -> PathBuf {
+        let (folder, certificate) = (self.service.own_folder("certificates"), Certificate::new());
+        std::fs::write(folder.join("public.crt"), certificate.chain).unwrap();
+        give_secret(&folder.join("private.key"), &certificate.key);
+        self.service.set("MINIO_CERTS_DIR", folder.display());
+        self.service.folder.write("authority.pem", &certificate.authority)
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
@@ -49,6 +58,7 @@ fn the_documented_minimum_is_first_not_ready_then_ready() {
     let first = until(PROMPT, "an answer of /readyz", || minio.service.readyz());
     assert_eq!((first, minio.service.health_ready()), (503, 1));
     minio.service.await_ready(&mut running);
+    minio.service.assert_not_root();
     assert_eq!(minio.service.health_ready(), 0);
     assert_eq!(minio.signed(PASSWORD, &["-X", "PUT"], "lake").status, 200);
     let ended = minio.service.stop(running, PROMPT);
@@ -137,15 +147,11 @@ fn buckets_are_there_before_it_is_ready_with_the_access_they_were_given_and_stay
 #[test]
 fn with_a_folder_of_certificates_it_speaks_https_and_is_ready() {
     let mut minio = Minio::new("tls");
-    let certificates = minio.service.own_folder("certificates");
-    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    let certificate = certificates.join("public.crt");
-    std::fs::write(&certificate, signed.cert.pem()).unwrap();
-    give_secret(&certificates.join("private.key"), &signed.signing_key.serialize_pem());
-    minio.service.set("MINIO_CERTS_DIR", certificates.display()).set("MINIO_DEFAULT_BUCKETS", "lake");
+    minio.service.set("MINIO_DEFAULT_BUCKETS", "lake");
+    let authority = minio.use_tls();
     let running = minio.service.ready();
     let url = minio.url("lake").replace("http:", "https:");
-    let trusted = certificate.to_str().unwrap();
+    let trusted = authority.to_str().unwrap();
     assert_eq!(curl(&["--cacert", trusted, "-I", &url], &credentials("admin", PASSWORD)).status, 200);
     assert_eq!(curl(&[&minio.url("lake")], "").status, 400, "HTTP where HTTPS is spoken");
     assert_eq!(minio.service.stop(running, PROMPT).code(), 0);
@@ -224,6 +230,8 @@ fn two_nodes_with_two_drives_each_are_one_storage() {
     assert_eq!(cluster.signed(1, &[], "made/object").body, "both");
     let stop = |node: usize, running| cluster.nodes[node].service.stop(running, LONG).code();
     assert_eq!(stop(1, other), 0);
+    let without_quorum = || (cluster.nodes[0].service.readyz() == Some(503)).then_some(());
+    until(LONG, "half of the drives are no quorum", without_quorum);
     assert_eq!(stop(0, one), 0);
 }
 

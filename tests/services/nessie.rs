@@ -1,7 +1,7 @@
 //! Nessie on each store it is documented with, and its Iceberg catalog on a real MinIO.
 
 use crate::minio::Minio;
-use crate::service::{Answer, HOSTILE, LONG, Service, artifact, curl, give_secret, java_home, turn};
+use crate::service::{Answer, Certificate, HOSTILE, LONG, Service, artifact, curl, give_secret, java_home, turn};
 use crate::support::{Ended, Folder, Running, free_port, require_root, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
@@ -86,6 +86,7 @@ fn a_branch_in_rocksdb_survives_a_restart_of_the_documented_minimum() {
     let first = until(PROMPT, "an answer of /readyz", || nessie.service.readyz());
     assert_eq!((first, nessie.service.health_ready()), (503, 1));
     nessie.service.await_ready(&mut running);
+    nessie.service.assert_not_root();
     assert_eq!(nessie.service.health_ready(), 0);
     assert_eq!(crate::support::get(nessie.management, "/q/health/ready").0, 200);
     nessie.create_branch("kept");
@@ -202,6 +203,7 @@ fn with_a_provider_of_tokens_nobody_gets_in_without_one() {
 struct Database {
     server: Child,
     port: u16,
+    authority: PathBuf,
     _folder: Folder,
 }
 
@@ -215,8 +217,13 @@ impl Database {
         let postgres = User::from_name("postgres").unwrap().expect("apt-get install postgresql");
         let folder = Folder::new("postgresql");
         let secret = folder.join("password");
+        let (certificate, key) = (folder.join("server.crt"), folder.join("server.key"));
+        let made = Certificate::new();
         give_secret(&secret, password);
-        for path in [folder.path(), &secret] {
+        give_secret(&certificate, &made.chain);
+        give_secret(&key, &made.key);
+        let authority = folder.write("authority.pem", &made.authority);
+        for path in [folder.path(), &secret, &certificate, &key] {
             std::os::unix::fs::chown(path, Some(postgres.uid.as_raw()), Some(postgres.gid.as_raw())).unwrap();
         }
         let data = folder.join("data");
@@ -227,9 +234,17 @@ impl Database {
         let port = free_port();
         let mut serve = as_postgres(&programs.join("postgres"));
         serve.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        for (name, path) in [("ssl_cert_file", &certificate), ("ssl_key_file", &key)] {
+            serve.args(["-c", "ssl=on", "-c", &format!("{name}={}", path.display())]);
+        }
         // Nothing of it is left in /tmp or /dev/shm, however it ends.
         serve.args(["-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap", "-c", "fsync=off"]);
-        Database { server: serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), port, _folder: folder }
+        Database {
+            server: serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
+            port,
+            authority,
+            _folder: folder,
+        }
     }
 }
 
@@ -276,8 +291,21 @@ fn a_branch_in_postgresql_survives_a_restart_and_the_hostile_password_logs_in() 
 
     // The same repository, said the other way.
     let mut other = Nessie::new("postgresql-other");
+    other.service.set("NESSIE_DB_SSLMODE", "verify-full").set("NESSIE_DB_SSLROOTCERT", database.authority.display());
     other.service.set("NESSIE_DB_HOST", "127.0.0.1").set("NESSIE_DB_PORT", database.port);
     other.service.set("NESSIE_DB_NAME", "template1").set("NESSIE_DB_USER", ROLE).set("NESSIE_DB_PASSWORD", HOSTILE);
+    for (name, value) in [
+        ("NESSIE_DB_SCHEMA", "public"),
+        ("NESSIE_DB_PARAMETERS", "ApplicationName=a%20catalog&connectTimeout=5"),
+        ("QUARKUS_DATASOURCE_JDBC_INITIAL_SIZE", "1"),
+        ("QUARKUS_DATASOURCE_JDBC_MIN_SIZE", "1"),
+        ("QUARKUS_DATASOURCE_JDBC_MAX_SIZE", "5"),
+        ("QUARKUS_DATASOURCE_JDBC_ACQUISITION_TIMEOUT", "20s"),
+        ("QUARKUS_DATASOURCE_JDBC_MAX_LIFETIME", "PT30M"),
+        ("QUARKUS_DATASOURCE_JDBC_IDLE_REMOVAL_INTERVAL", "5m"),
+    ] {
+        other.service.set(name, value);
+    }
     let running = other.service.ready();
     assert!(other.has_branch("kept"));
     let ended = other.stop(running);
@@ -289,7 +317,8 @@ fn a_branch_in_postgresql_survives_a_restart_and_the_hostile_password_logs_in() 
     let ended = nessie.service.start().ended(PROMPT);
     assert_eq!((ended.code(), ended.stdout.as_str()), (69, ""), "{}", ended.stderr);
     assert!(asked.elapsed() < Duration::from_secs(5), "not at once, but after {:?}", asked.elapsed());
-    assert!(ended.stderr.contains("password authentication failed for user"), "{}", ended.stderr);
+    let why = format!("postgres://127.0.0.1:{}/template1: password authentication failed for user", database.port);
+    assert!(ended.stderr.contains(&why), "{}", ended.stderr);
 }
 
 const TABLE: &str = r#"{"name": "orders", "stage-create": false, "schema": {"type": "struct", "schema-id": 0, "fields": [
@@ -307,6 +336,7 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
     for (name, value) in [
         ("NESSIE_CATALOG_WAREHOUSES_OTHER_LOCATION", "s3://lake/other"),
         ("NESSIE_CATALOG_WAREHOUSES_OTHER__iceberg-config-defaults.greeting", HOSTILE),
+        ("NESSIE_CATALOG_WAREHOUSES_OTHER_EXTRA", "iceberg-config-overrides.s3.acl=private"),
         ("NESSIE_CATALOG_OBJECT_STORES_HEALTH_CHECK_ENABLED", "true"),
         ("S3_EXTERNAL_ENDPOINT", "https://s3.example.com"),
         ("S3_REQUEST_SIGNING_ENABLED", "true"),
@@ -320,6 +350,7 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
     let running = nessie.service.ready();
     let other = read(&nessie.get("iceberg/v1/config?warehouse=other"));
     assert_eq!(other["defaults"]["greeting"], HOSTILE, "{other}");
+    assert_eq!(other["overrides"]["s3.acl"], "private", "{other}");
     let config = read(&nessie.get("iceberg/v1/config?warehouse=warehouse"));
     assert_eq!(config["overrides"]["s3.endpoint"], "https://s3.example.com", "{config}");
     let prefix = config["defaults"]["prefix"].as_str().unwrap_or_else(|| panic!("{config}"));
@@ -343,14 +374,49 @@ fn an_iceberg_table_is_made_in_a_minio_whose_secret_is_hostile() {
 }
 
 #[test]
+fn an_iceberg_table_is_made_in_a_minio_that_speaks_https() {
+    let _turn = turn();
+    let mut minio = Minio::new("of-nessie-tls");
+    minio.service.set("MINIO_DEFAULT_BUCKETS", "lake");
+    let authority = minio.use_tls();
+    let storage = minio.service.ready();
+    let mut nessie = Nessie::on_rocksdb("catalog-tls");
+    let (trust, password) = (nessie.service.folder.join("trust.p12"), &HOSTILE[..12]);
+    let mut import = Command::new(java_home().join("bin/keytool"));
+    import.args([
+        "-importcert",
+        "-noprompt",
+        "-alias",
+        "authority",
+        "-storetype",
+        "PKCS12",
+        "-storepass:env",
+        "SECRET",
+    ]);
+    import.arg("-keystore").arg(&trust).arg("-file").arg(&authority).env("SECRET", password);
+    let made = import.output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+    nessie.service.set("WAREHOUSE_LOCATION", "s3://lake/warehouse").set("S3_CA_CERTIFICATE", authority.display());
+    nessie.service.set("S3_ENDPOINT", minio.url("").replace("http:", "https:"));
+    nessie.service.set("S3_ACCESS_KEY", "admin").set("S3_SECRET_KEY", "correct horse battery");
+    nessie.service.set("S3_TRUST_STORE_PATH", trust.display()).set("S3_TRUST_STORE_PASSWORD", password);
+    let running = nessie.service.ready();
+    let namespaces = "iceberg/v1/main%7Cwarehouse/namespaces";
+    read(&nessie.post(namespaces, &json!({"namespace": ["sales"]})));
+    read(&nessie.post(&format!("{namespaces}/sales/tables"), &serde_json::from_str(TABLE).unwrap()));
+    nessie.stop(running);
+    assert_eq!(minio.service.stop(storage, LONG).code(), 0);
+}
+
+#[test]
 fn with_a_certificate_and_cors_both_are_spoken_as_they_were_set() {
     let _turn = turn();
     let mut nessie = Nessie::new("tls");
     nessie.service.set("NESSIE_VERSION_STORE_TYPE", "IN_MEMORY").set("NESSIE_ALLOW_IN_MEMORY", "true");
-    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    let (certificate, key) = (nessie.service.folder.join("tls.crt"), nessie.service.folder.join("tls.key"));
-    std::fs::write(&certificate, signed.cert.pem()).unwrap();
-    give_secret(&key, &signed.signing_key.serialize_pem());
+    let (made, folder) = (Certificate::new(), &nessie.service.folder);
+    let authority = folder.write("authority.pem", &made.authority);
+    let (certificate, key) = (folder.write("tls.crt", &made.chain), folder.join("tls.key"));
+    give_secret(&key, &made.key);
     let port = free_port();
     nessie.service.set("QUARKUS_HTTP_SSL_CERTIFICATE_FILES", certificate.display()).set("QUARKUS_HTTP_SSL_PORT", port);
     nessie.service.set("QUARKUS_HTTP_SSL_CERTIFICATE_KEY_FILES", key.display());
@@ -388,7 +454,7 @@ fn with_a_certificate_and_cors_both_are_spoken_as_they_were_set() {
     }
     nessie.service.set("QUARKUS_HTTP_CORS", "true").set("QUARKUS_HTTP_CORS_ORIGINS", "https://ui.example.com");
     let running = nessie.service.ready();
-    let trusted = certificate.to_str().unwrap();
+    let trusted = authority.to_str().unwrap();
     let url = format!("https://127.0.0.1:{port}/api/v2/config");
     assert_eq!(curl(&["--cacert", trusted, &url], "").status, 200);
     let management = format!("https://127.0.0.1:{}/q/health/ready", nessie.management);

@@ -5,7 +5,7 @@
 use crate::support::{Ended, Folder, Running, entry, free_port, try_get, until};
 use nix::sys::signal::Signal;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -116,18 +116,29 @@ impl Service {
 
     /// The command lines of all processes that name its folder.
     pub fn processes(&self) -> Vec<String> {
-        let folder = self.folder.path().to_str().unwrap();
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-        lines
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-            .filter(|line| line.contains(folder))
-            .collect()
+        self.identified().into_iter().map(|(_, line)| line).collect()
     }
 
-    /// Waits until the server itself runs: not only `dl-entry`, whose command line does not name the folder.
-    pub fn await_process(&self) {
-        until(LONG, "the server's process", || self.processes().pop());
+    /// Waits until the server itself runs: not only `dl-entry`, whose command line does not name the folder. Returns
+    /// whose process it is.
+    pub fn await_process(&self) -> u32 {
+        until(LONG, "the server's process", || self.identified().pop()).0
+    }
+
+    fn identified(&self) -> Vec<(u32, String)> {
+        let folder = self.folder.path().to_str().unwrap();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = entries.filter_map(|entry| {
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            Some((entry.metadata().ok()?.uid(), String::from_utf8_lossy(&line).replace('\0', " ")))
+        });
+        lines.filter(|(_, line)| line.contains(folder)).collect()
+    }
+
+    /// Root is dropped, for good.
+    pub fn assert_not_root(&self) {
+        let own = nix::unistd::geteuid().as_raw();
+        assert_eq!(self.await_process(), if own == 0 { SERVICE_USER } else { own });
     }
 
     /// Runs it to its end, which must be a refusal that names every one of `problems`, with nothing started or written.
@@ -194,4 +205,27 @@ pub fn java_home() -> PathBuf {
     let java = PathBuf::from(&named).canonicalize();
     let java = java.unwrap_or_else(|error| panic!("DL_JAVA names no java ({named:?}): {error}; see demo/java.sh"));
     java.ancestors().nth(2).unwrap().to_owned()
+}
+
+/// A server's certificate for loopback, and the authority it is from.
+pub struct Certificate {
+    pub authority: String,
+    pub chain: String,
+    pub key: String,
+}
+
+impl Certificate {
+    pub fn new() -> Certificate {
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut authority = rcgen::CertificateParams::default();
+        // A certificate whose issuer has its own name would be taken for self-signed.
+        authority.distinguished_name.push(rcgen::DnType::CommonName, "authority");
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root = authority.self_signed(&authority_key).unwrap();
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        Certificate { authority: root.pem(), chain: certificate.pem(), key: key.serialize_pem() }
+    }
 }

@@ -4,8 +4,10 @@ use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use nix::unistd::{Uid, User};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid, User};
 
 /// A folder of one test, gone with it.
 pub struct Folder(PathBuf);
@@ -33,7 +35,7 @@ impl Drop for Folder {
     }
 }
 
-/// A running server, killed when dropped, and by the kernel when the test itself is killed.
+/// A running server, ended when dropped, and by the kernel when the test itself is killed.
 pub struct Server(Child);
 
 impl Server {
@@ -48,6 +50,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Ended, not killed: PostgreSQL would leave its shared memory behind.
+        let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGINT);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
