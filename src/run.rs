@@ -69,7 +69,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     }
     let health = Health::new(&plan.service, &prepared.secrets);
     let listener = health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?;
-    runtime()?.block_on(async {
+    block_on(async {
         let stopping = Notify::new();
         let started = Started { plan, command: &command, user: &user, own: &own, health: &health, stopping: &stopping };
         let serving = serve(listener, &health, &plan.ready);
@@ -102,7 +102,7 @@ pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
     if own.exec {
         return Err(failed_start(&process::replace(&command, &user, &signals)));
     }
-    runtime()?.block_on(async {
+    block_on(async {
         let child = process::spawn(&command, &user, &signals).map_err(|error| failed_start(&error))?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
@@ -132,7 +132,7 @@ pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
     };
     let targets = arguments.urls.iter().map(|url| wait::parse_target(url)).collect::<Result<Vec<_>, _>>();
     let targets = targets.map_err(|error| Failure::new(exit::USAGE, error))?;
-    runtime()?.block_on(async {
+    block_on(async {
         match supervise::run_to_end(wait::wait_for_all(&targets, total, &|_| {}), &mut signals, &|_| {}).await {
             Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
             Ok(Err(pending)) => Err(Failure::new(exit::DEPENDENCY, pending)),
@@ -310,10 +310,15 @@ fn failed_start(error: &process::SpawnError) -> Failure {
     Failure::new(error.status(), error)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let built =
         tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(Duration::from_secs(1)).build();
-    built.map_err(|error| Failure::new(exit::SYSTEM, format!("the event loop cannot be set up: {error}")))
+    let runtime =
+        built.map_err(|error| Failure::new(exit::SYSTEM, format!("the event loop cannot be set up: {error}")))?;
+    let output = runtime.block_on(work);
+    // A look-up whose name server is silent goes on for ten seconds in a thread of its own: nobody waits for it.
+    runtime.shutdown_background();
+    output
 }
 
 // --- after the drop -----------------------------------------------------------------------------------------------

@@ -410,11 +410,14 @@ impl Supervisor<'_> {
     }
 }
 
-/// The status of a service that the kernel killed for lack of memory looks like anybody's SIGKILL.
+/// The status of a service that the kernel killed for lack of memory looks like anybody's SIGKILL; that of a shell whose
+/// program was killed says the same.
 fn tell_lack_of_memory(exit: Exit, kills_before: u64) {
-    let killed = matches!(exit, Exit::Signal { number: libc::SIGKILL, .. });
+    let killed = exit.status() == exit::of_signal(libc::SIGKILL);
     if killed && container::memory_kills(Path::new("/")) > kills_before {
-        tracing::error!("the kernel killed the service for lack of memory: give it more, or let it use less");
+        tracing::error!(
+            "the kernel killed a process of the service for lack of memory: give it more, or let it use less"
+        );
     }
 }
 

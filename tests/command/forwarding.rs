@@ -174,3 +174,16 @@ fn fill(writer: &std::io::PipeWriter) {
     while nix::unistd::write(writer.as_fd(), b"x").is_ok() {}
     fcntl(writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
 }
+
+/// Behaviours: 26.
+#[test]
+fn a_rung_with_a_signal_that_is_none_is_refused_before_anything_starts() {
+    for signal in ["SIGHERP", "TERM", "15", ""] {
+        let demo = Demo::new(&format!("[[stop]]\nsignal = \"{signal}\"\nwithin = \"10s\"\n"));
+        let mut command = demo.entry(&[]);
+        command.env("DEMO_SCRIPT", "echo started");
+        let ended = Running::start(command).ended(LONG);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (65, ""), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("{signal:?} is not a signal")), "{}", ended.stderr);
+    }
+}

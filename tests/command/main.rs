@@ -18,6 +18,7 @@ mod memory;
 mod names;
 mod phases;
 mod reaping;
+mod resolving;
 mod signals;
 mod surroundings;
 mod terminal;

@@ -138,6 +138,7 @@ fn standard_streams_can_be_opened_anew_after_the_drop() {
     let folder = Folder::new("streams");
     let file = folder.join("file");
     let mut command = Command::new("sh");
+    command.env_clear().env("PATH", "/usr/bin:/bin");
     command.args(["-c", "umask 077; exec \"$@\" >>\"$0\""]).arg(&file).arg(binary()).args(["sh", "-c", script]);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("DL_NAME_SERVICE", "off");
     let files = ended(command);
