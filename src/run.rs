@@ -101,6 +101,7 @@ pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
         return Err(failed_start(&process::replace(&command, &user, &signals)));
     }
     runtime()?.block_on(async {
+        supervise::adopt_orphans();
         let child = process::spawn(&command, &user, &signals).map_err(|error| failed_start(&error))?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
@@ -336,6 +337,7 @@ impl Started<'_> {
     async fn to_its_end(&self, signals: &mut Signals) -> Result<u8, Failure> {
         self.wait_for_dependencies(signals).await?;
         self.health.set_phase(Phase::Starting);
+        supervise::adopt_orphans();
         let child = process::spawn(self.command, self.user, signals).map_err(|error| failed_start(&error))?;
         self.health.set_child(child.pid());
         tracing::info!(pid = child.pid(), "{} started", self.plan.service);
