@@ -10,18 +10,22 @@ pub mod protocol;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{PermissionsExt as _, lchown};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::AccessFlags;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use self::protocol::{Group, HEADER, User};
+use crate::exit;
 use crate::privilege::Identity;
 
 /// Where glibc and musl look for the daemon.
@@ -32,7 +36,8 @@ const GROUP: &str = "/etc/group";
 /// The name that is given, where nobody else has it.
 const NAME: &str = "shusr";
 
-/// Lookups answered at the same time; a client beyond that looks into the files itself.
+/// Lookups answered at the same time; a client beyond that waits in the socket's queue. To be turned away would be
+/// worse than to wait: glibc then asks nobody for its next hundred lookups (`NSS_NSCD_RETRY`).
 const MOST_CONNECTIONS: usize = 16;
 /// For one lookup in all.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -50,21 +55,36 @@ pub enum Mode {
 
 /// Why a name cannot be given.
 #[derive(Debug)]
-pub struct NamesError {
-    uid: u32,
-    source: io::Error,
+pub enum NamesError {
+    /// Nobody can be told the name.
+    Unheard { uid: u32, source: io::Error },
+    /// `DL_USER_NAME` is the name of somebody else.
+    Taken { name: String, uid: u32 },
+}
+
+impl NamesError {
+    /// The status to end with.
+    pub fn status(&self) -> u8 {
+        match self {
+            NamesError::Unheard { .. } => exit::CANNOT_WRITE,
+            NamesError::Taken { .. } => exit::CONTRACT,
+        }
+    }
 }
 
 impl fmt::Display for NamesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NamesError { uid, source } = self;
-        let reason = crate::env::reason(source);
-        write!(f, "uid {uid} has no name here, and {FOLDER} cannot be used to give it one: {reason}\n  ")?;
-        write!(
-            f,
-            "programs that ask for it fail: make that folder writable (docker run --tmpfs {FOLDER}, an emptyDir), "
-        )?;
-        f.write_str("or DL_NAME_SERVICE=off")
+        match self {
+            NamesError::Unheard { uid, source } => {
+                let reason = crate::env::reason(source);
+                write!(f, "uid {uid} has no name here, and {FOLDER} cannot be used to give it one: {reason}\n  ")?;
+                write!(f, "programs that ask for it fail: make that folder writable (docker run --tmpfs {FOLDER}, ")?;
+                f.write_str("an emptyDir), or DL_NAME_SERVICE=off")
+            }
+            NamesError::Taken { name, uid } => {
+                write!(f, "DL_USER_NAME: {name} is the name of uid {uid} in {PASSWD}\n  accepted: a name nobody has")
+            }
+        }
     }
 }
 
@@ -72,23 +92,48 @@ impl fmt::Display for NamesError {
 #[derive(Debug)]
 pub struct Names {
     person: Identity,
-    listener: Option<StdListener>,
+    socket: Option<Socket>,
 }
 
-/// Who is to be named: `identity` with a name and a home, if it has no entry and one is wanted.
-fn nameless(mode: Mode, identity: &Identity) -> Option<Identity> {
+/// The socket, whose file goes when nobody answers any more.
+#[derive(Debug)]
+struct Socket(StdListener);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(SOCKET);
+    }
+}
+
+/// Who is to be named: `identity` with a name, if its uid or its gid has no entry and one is wanted.
+fn nameless(mode: Mode, name: Option<&str>, identity: &Identity) -> Result<Option<Identity>, NamesError> {
     let wanted = match mode {
         Mode::Auto => in_container(),
         Mode::On => true,
         Mode::Off => false,
     };
-    let passwd = read(PASSWD);
-    let has_entry = protocol::users(&passwd).any(|user| user.uid == identity.uid);
-    (wanted && !has_entry).then(|| Identity { name: free_name(&passwd, identity.uid), ..identity.clone() })
+    let (passwd, group) = (read(PASSWD), read(GROUP));
+    let entry = protocol::users(&passwd).find(|user| user.uid == identity.uid);
+    if !wanted || entry.is_some() && protocol::groups(&group).any(|group| group.gid == identity.gid) {
+        return Ok(None);
+    }
+    let name = match entry {
+        Some(entry) => entry.name.into_owned(),
+        None => free_name(name, &passwd, identity.uid)?,
+    };
+    Ok(Some(Identity { name, ..identity.clone() }))
 }
 
-fn free_name(passwd: &str, uid: u32) -> String {
-    if protocol::users(passwd).any(|user| user.name == NAME) { format!("uid{uid}") } else { NAME.to_owned() }
+fn free_name(name: Option<&str>, passwd: &str, uid: u32) -> Result<String, NamesError> {
+    let owner = |name: &str| protocol::users(passwd).find(|user| user.name == name);
+    match name {
+        Some(name) => match owner(name) {
+            Some(other) => Err(NamesError::Taken { name: name.to_owned(), uid: other.uid }),
+            None => Ok(name.to_owned()),
+        },
+        None if owner(NAME).is_some() => Ok(format!("uid{uid}")),
+        None => Ok(NAME.to_owned()),
+    }
 }
 
 /// On a machine that is somebody's own, its name service is not ours to answer for.
@@ -103,36 +148,62 @@ fn read(path: &str) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
+/// Whether somebody listens at the socket. std's connect would wait for ever where the listener's queue is full.
+fn is_answered() -> bool {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let (Ok(socket), Ok(address)) = (socket(AddressFamily::Unix, SockType::Stream, flags, None), UnixAddr::new(SOCKET))
+    else {
+        return false;
+    };
+    matches!(connect(socket.as_raw_fd(), &address), Ok(()) | Err(Errno::EAGAIN))
+}
+
 /// Before root is given up: a folder in which `identity` can make the socket. What fails here fails again in `open`,
 /// which says so.
-pub fn prepare(mode: Mode, identity: &Identity) {
-    if nameless(mode, identity).is_some() && !Path::new(SOCKET).exists() {
-        let _ = fs::create_dir_all(FOLDER);
-        let _ = chown(FOLDER, Some(identity.uid), Some(identity.gid));
+pub fn prepare(mode: Mode, name: Option<&str>, identity: &Identity) {
+    if !matches!(nameless(mode, name, identity), Ok(Some(_))) || is_answered() {
+        return;
+    }
+    let _ = fs::create_dir_all(FOLDER);
+    // Never through a link: somebody may have been here before us who may write beside it, and not everywhere.
+    if fs::symlink_metadata(FOLDER).is_ok_and(|folder| folder.is_dir()) {
+        let _ = lchown(FOLDER, Some(identity.uid), Some(identity.gid));
     }
 }
 
-/// Gives `identity` a name if it has none; `None` where it has one or is to have none. With `served` false nobody will
-/// be there to answer lookups.
+/// Gives `identity` a name if it has none: `name`, or one of ours; `None` where it has one or is to have none. `home` is
+/// the service's HOME. With `served` false nobody will be there to answer lookups.
 ///
 /// # Errors
-/// With `Mode::On`, that it cannot; with `Mode::Auto` that is a warning.
-pub fn open(mode: Mode, identity: &Identity, served: bool) -> Result<Option<Names>, NamesError> {
-    let Some(person) = nameless(mode, identity) else { return Ok(None) };
-    if StdStream::connect(SOCKET).is_ok() {
+/// `Taken`; and with `Mode::On`, that it cannot be done, which with `Mode::Auto` is a warning.
+pub fn open(
+    mode: Mode,
+    name: Option<&str>,
+    identity: &Identity,
+    home: &Path,
+    served: bool,
+) -> Result<Option<Names>, NamesError> {
+    let Some(person) = nameless(mode, name, identity)? else { return Ok(None) };
+    let person = Identity { home: home.to_owned(), ..person };
+    if is_answered() {
         tracing::info!("a name service answers at {SOCKET}: uid {} gets its name there or nowhere", person.uid);
         return Ok(None);
     }
     let opened = if served { listen() } else { Err(io::Error::other("nobody stays to answer (DL_EXEC)")) };
     let source = match opened {
-        Ok(listener) => return Ok(Some(Names { person, listener: Some(listener) })),
+        Ok(socket) => return Ok(Some(Names { person, socket: Some(socket) })),
         Err(source) => source,
     };
+    if protocol::users(&read(PASSWD)).any(|user| user.uid == person.uid) {
+        // Only the group has no name, and hardly anybody asks for that.
+        tracing::debug!("gid {} has no name: {FOLDER}: {source}", person.gid);
+        return Ok(None);
+    }
     if add_to_passwd(&person).is_ok() {
         tracing::info!("uid {} is called {} in {PASSWD}", person.uid, person.name);
-        return Ok(Some(Names { person, listener: None }));
+        return Ok(Some(Names { person, socket: None }));
     }
-    let error = NamesError { uid: person.uid, source };
+    let error = NamesError::Unheard { uid: person.uid, source };
     if mode == Mode::On {
         return Err(error);
     }
@@ -140,16 +211,16 @@ pub fn open(mode: Mode, identity: &Identity, served: bool) -> Result<Option<Name
     Ok(None)
 }
 
-fn listen() -> io::Result<StdListener> {
+fn listen() -> io::Result<Socket> {
     fs::create_dir_all(FOLDER)?;
     match fs::remove_file(SOCKET) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = StdListener::bind(SOCKET)?;
+    let socket = Socket(StdListener::bind(SOCKET)?);
     fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o666))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    socket.0.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// Images made for any uid leave /etc/passwd writable for group 0. As root nothing is ever written there.
@@ -158,8 +229,9 @@ fn add_to_passwd(person: &Identity) -> io::Result<()> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let Identity { name, uid, gid, home, .. } = person;
+    let home = home.to_str().filter(|home| !home.contains([':', '\n'])).unwrap_or("/");
     let break_before = if read(PASSWD).ends_with('\n') { "" } else { "\n" };
-    let line = format!("{break_before}{name}:x:{uid}:{gid}:{name}:{}:/bin/sh\n", home.display());
+    let line = format!("{break_before}{name}:x:{uid}:{gid}:{name}:{home}:/bin/sh\n");
     fs::OpenOptions::new().append(true).open(PASSWD)?.write_all(line.as_bytes())
 }
 
@@ -169,35 +241,27 @@ impl Names {
         &self.person.name
     }
 
-    /// Answers lookups until it is dropped; `home` is what the service has as HOME. Without a client there is no timer
-    /// and no wake-up.
-    pub async fn serve(mut self, home: &Path) -> std::convert::Infallible {
-        self.person.home = home.to_owned();
-        let Some(Ok(listener)) = self.listener.take().map(UnixListener::from_std) else {
-            return std::future::pending().await;
-        };
-        let _socket = Socket;
+    /// Answers lookups until it is dropped. Without a client there is no timer and no wake-up.
+    pub async fn serve(self) -> std::convert::Infallible {
+        let listener = self.socket.as_ref().map(|socket| socket.0.try_clone().and_then(UnixListener::from_std));
+        let Some(Ok(listener)) = listener else { return std::future::pending().await };
         let mut answered = FuturesUnordered::new();
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) if answered.len() < MOST_CONNECTIONS =>
-                        answered.push(timeout(DEADLINE, converse(stream, &self.person))),
-                    Ok(_) => {}
-                    Err(_) => sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
-                },
+                stream = accepted(&listener), if answered.len() < MOST_CONNECTIONS =>
+                    answered.push(timeout(DEADLINE, converse(stream, &self.person))),
                 Some(_) = answered.next() => {}
             }
         }
     }
 }
 
-/// The file of the socket, which goes when nobody answers any more.
-struct Socket;
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(SOCKET);
+async fn accepted(listener: &UnixListener) -> UnixStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(_) => sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
+        }
     }
 }
 
@@ -227,8 +291,10 @@ fn with_user<'a>(passwd: &'a str, person: &'a Identity) -> Vec<User<'a>> {
     protocol::users(passwd).chain([own]).collect()
 }
 
-/// The group gets the user's name, if it has none and the name is free.
+/// The group gets the user's name, if it has none and the name is free; a group with a name comes first.
 fn with_group<'a>(group: &'a str, person: &'a Identity) -> Vec<Group<'a>> {
     let own = Group { name: person.name.as_str().into(), gid: person.gid, members: vec![] };
-    protocol::groups(group).chain([own]).collect()
+    let taken = protocol::groups(group).any(|group| group.name == own.name);
+    let free = if taken { format!("gid{}", own.gid).into() } else { own.name.clone() };
+    protocol::groups(group).chain([Group { name: free, ..own }]).collect()
 }

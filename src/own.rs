@@ -40,6 +40,8 @@ pub struct Own {
     pub allow_insecure: bool,
     /// `DL_NAME_SERVICE`: whether a uid without an entry in /etc/passwd gets a name: `auto`, `on` or `off`.
     pub name_service: names::Mode,
+    /// `DL_USER_NAME`: that name.
+    pub user_name: Option<String>,
     /// `DL_SECRETS_DIR`: where secret files named like variables are.
     pub secrets_dir: Option<PathBuf>,
 }
@@ -62,10 +64,11 @@ struct Texts {
     strict: Option<String>,
     allow_insecure: Option<String>,
     name_service: Option<String>,
+    user_name: Option<String>,
     secrets_dir: Option<String>,
 }
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "DL_SERVICE",
     "DL_RUN_DIR",
     "DL_LOG_FORMAT",
@@ -78,6 +81,7 @@ const NAMES: [&str; 13] = [
     "DL_STRICT",
     "DL_ALLOW_INSECURE",
     "DL_NAME_SERVICE",
+    "DL_USER_NAME",
     "DL_SECRETS_DIR",
 ];
 
@@ -116,9 +120,19 @@ impl Own {
                 "off" => names::Mode::Off,
                 _ => names::Mode::Auto,
             },
+            user_name: reader.text("DL_USER_NAME", &user_name(), texts.user_name),
             secrets_dir: reader.text("DL_SECRETS_DIR", &path, texts.secrets_dir).map(PathBuf::from),
         };
         (own, reader.problems)
+    }
+}
+
+/// As useradd(8) takes one: it becomes a line of /etc/passwd, or as good as one.
+fn user_name() -> ValueType {
+    ValueType::Text {
+        pattern: Some("[A-Za-z_][A-Za-z0-9_.-]{0,31}".to_owned()),
+        accepted: Some("a letter or _, then letters, digits, _, . and -, 32 in all at most".to_owned()),
+        min_length: 0,
     }
 }
 

@@ -62,8 +62,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     stop_if_asked(&mut signals)?;
     let user = drop_privileges(identity.as_ref(), &own)?;
     let exec = arguments.exec || own.exec;
-    let names = open_names(&own, &user, exec)?;
-    let command = with_identity(&plan.command, &user, names.as_ref().map(Names::name), &run_dir);
+    let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
     if exec {
         return Err(failed_start(&process::replace(&command, &user, &signals)));
     }
@@ -76,7 +75,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
         tokio::select! {
             status = started.to_its_end(&mut signals) => status,
             failure = serving => Err(failure),
-            never = answer_names(names, &command) => match never {},
+            never = answer_names(names) => match never {},
         }
     })
 }
@@ -91,25 +90,25 @@ pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
     let own = own_settings(&environment)?;
     let identity = identity("shusr")?;
     let user = drop_privileges(identity.as_ref(), &own)?;
-    let names = open_names(&own, &user, own.exec)?;
     let inherited = environment.iter().filter(|(name, _)| !is_own(name));
     let command = CommandLine {
         argv: words.to_vec(),
         environment: inherited.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         working_directory: None,
     };
-    let command = with_identity(&command, &user, names.as_ref().map(Names::name), Path::new("/"));
+    let (command, names) = with_identity(&command, &user, &own, own.exec, Path::new("/"))?;
     if own.exec {
         return Err(failed_start(&process::replace(&command, &user, &signals)));
     }
     block_on(async {
+        supervise::adopt_orphans();
         let child = process::spawn(&command, &user, &signals).map_err(|error| failed_start(&error))?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
             ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, request) => {
                 Ok(ended.status(&own.stop_success))
             }
-            never = answer_names(names, &command) => match never {},
+            never = answer_names(names) => match never {},
         }
     })
 }
@@ -260,7 +259,7 @@ fn private_fallback(run_dir: &Path) -> Result<(), String> {
 fn drop_privileges(identity: Option<&Identity>, own: &Own) -> Result<Unprivileged, Failure> {
     let dropped = match identity {
         Some(identity) => {
-            names::prepare(own.name_service, identity);
+            names::prepare(own.name_service, own.user_name.as_deref(), identity);
             privilege::become_user(identity)
         }
         None => privilege::stay(),
@@ -268,41 +267,46 @@ fn drop_privileges(identity: Option<&Identity>, own: &Own) -> Result<Unprivilege
     dropped.map_err(|error| Failure::new(exit::PRIVILEGE, error))
 }
 
-fn open_names(own: &Own, user: &Unprivileged, exec: bool) -> Result<Option<Names>, Failure> {
-    let opened = names::open(own.name_service, user.identity(), !exec);
-    opened.map_err(|error| Failure::new(exit::CANNOT_WRITE, error))
-}
-
-/// The command with the environment of who it runs as, under the name they have or were given.
-fn with_identity(command: &CommandLine, user: &Unprivileged, given: Option<&str>, run_dir: &Path) -> CommandLine {
+/// The command with the environment of who it runs as, under the name they have or are given here.
+fn with_identity(
+    command: &CommandLine,
+    user: &Unprivileged,
+    own: &Own,
+    exec: bool,
+    run_dir: &Path,
+) -> Result<(CommandLine, Option<Names>), Failure> {
     let identity = user.identity();
-    let name = given.unwrap_or(&identity.name);
     let mut environment = command.environment.clone();
-    let home = match identity.home.as_os_str() {
-        home if home.is_empty() || home == "/" || !identity.home.is_dir() => run_dir.as_os_str(),
-        home => home,
-    };
-    let given_home =
-        environment.iter().any(|(name, value)| name == "HOME" && Path::new(value).is_dir() && value != "/root");
-    for (name, value) in [("HOME", home), ("USER", OsStr::new(name)), ("LOGNAME", OsStr::new(name))] {
-        if name == "HOME" && given_home {
-            continue;
-        }
+    let home = home(&environment, identity, run_dir).to_owned();
+    let names = names::open(own.name_service, own.user_name.as_deref(), identity, Path::new(&home), !exec)
+        .map_err(|error| Failure::new(error.status(), error))?;
+    let name = names.as_ref().map_or(identity.name.as_str(), Names::name);
+    for (name, value) in [("HOME", home.as_os_str()), ("USER", OsStr::new(name)), ("LOGNAME", OsStr::new(name))] {
         // Who has no name keeps the one that was given, unless it is root's.
         environment.retain(|(other, inherited)| other != name || value.is_empty() && inherited != "root");
         if !value.is_empty() {
             environment.push((name.into(), value.to_owned()));
         }
     }
-    CommandLine { environment, ..command.clone() }
+    Ok((CommandLine { environment, ..command.clone() }, names))
 }
 
-/// Answers lookups of names, with the home the command has; for ever silent where there is nothing to answer.
-async fn answer_names(names: Option<Names>, command: &CommandLine) -> std::convert::Infallible {
-    let home = command.environment.iter().find(|(name, _)| name == "HOME").map_or(OsStr::new("/"), |(_, home)| home);
+/// HOME: the operator's, that of the user's entry, or where we may write.
+fn home<'a>(environment: &'a [(OsString, OsString)], identity: &'a Identity, run_dir: &'a Path) -> &'a OsStr {
+    let given =
+        environment.iter().find(|(name, value)| name == "HOME" && Path::new(value).is_dir() && value != "/root");
+    match (given, identity.home.as_os_str()) {
+        (Some((_, given)), _) => given,
+        (None, home) if home.is_empty() || home == "/" || !identity.home.is_dir() => run_dir.as_os_str(),
+        (None, home) => home,
+    }
+}
+
+/// Answers lookups of names; for ever silent where there is nothing to answer.
+async fn answer_names(names: Option<Names>) -> std::convert::Infallible {
     match names {
         None => std::future::pending().await,
-        Some(names) => names.serve(Path::new(home)).await,
+        Some(names) => names.serve().await,
     }
 }
 
@@ -338,6 +342,7 @@ impl Started<'_> {
     async fn to_its_end(&self, signals: &mut Signals) -> Result<u8, Failure> {
         self.wait_for_dependencies(signals).await?;
         self.health.set_phase(Phase::Starting);
+        supervise::adopt_orphans();
         let child = process::spawn(self.command, self.user, signals).map_err(|error| failed_start(&error))?;
         self.health.set_child(child.pid());
         tracing::info!(pid = child.pid(), "{} started", self.plan.service);

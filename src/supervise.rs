@@ -193,7 +193,6 @@ pub async fn supervise(
     events: &dyn Fn(Happened),
     request: impl AsyncFn(&HttpProbe, Duration) -> Result<(), String>,
 ) -> Ending {
-    adopt_orphans();
     // Our own folder must not keep a file system from being unmounted; what is relative was the service's.
     let _ = nix::unistd::chdir("/");
     let kills = container::memory_kills(Path::new("/"));
@@ -421,8 +420,9 @@ fn tell_lack_of_memory(exit: Exit, kills_before: u64) {
     }
 }
 
-/// Orphans of our descendants become our children, so that they are reaped (PR_SET_CHILD_SUBREAPER in prctl(2)).
-fn adopt_orphans() {
+/// Orphans of our descendants become our children, so that they are reaped (PR_SET_CHILD_SUBREAPER in prctl(2)). Before
+/// the service is started: on a busy machine it leaves orphans before we run again.
+pub fn adopt_orphans() {
     if nix::unistd::getpid() != Pid::from_raw(1)
         && let Err(errno) = nix::sys::prctl::set_child_subreaper(true)
     {

@@ -66,7 +66,11 @@ fn a_signal_that_comes_before_our_first_statement_is_not_lost() {
     // mask, so that it stays pending there, where it can be seen.
     let mut command = Command::new("env");
     command.args(["--block-signal=TERM", "sh", "-c", "kill -TERM $$; exec \"$@\"", "sh"]).arg(binary());
-    command.args(["init", "--", "sleep", "1000"]).env_clear().env("PATH", "/usr/bin:/bin");
+    command
+        .args(["init", "--", "sleep", "1000"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("DL_NAME_SERVICE", "off");
     let running = Running::start(command);
     until(LONG, "SIGTERM is pending in the program", || {
         let program = *descendants(running.pid()).first()?;
@@ -179,7 +183,7 @@ pub fn as_pid_1(script: &str) -> Command {
     require_root("a PID namespace of its own needs it");
     let mut command = Command::new("unshare");
     command.args(["-p", "-f", "--mount-proc", "--kill-child"]).arg(binary()).args(["sh", "-c", script]);
-    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("DL_NAME_SERVICE", "off");
     command
 }
 

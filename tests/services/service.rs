@@ -50,6 +50,7 @@ impl Service {
         let health = free_port();
         let mut service = Service { name, folder, environment: Vec::new(), health };
         let run_folder = service.own_folder("run");
+        service.set("DL_NAME_SERVICE", "off");
         service.set("DL_RUN_DIR", run_folder.display()).set("DL_HEALTH_ADDR", format_args!("127.0.0.1:{health}"));
         service
     }
