@@ -205,7 +205,9 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
     // An image without the house's user still runs as its number.
     let identity =
         if user == "shusr" && named.is_err() { privilege::parse_user("1000:1000", &passwd, &group) } else { named };
-    identity.map(Some).map_err(|error| Failure::new(exit::PRIVILEGE, error))
+    let identity = identity.map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
+    privilege::check_can_become(&identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
+    Ok(Some(identity))
 }
 
 fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {
