@@ -266,8 +266,10 @@ fn with_identity(command: &CommandLine, user: &Unprivileged, run_dir: &Path) -> 
         home if home.is_empty() || home == "/" || !identity.home.is_dir() => run_dir.as_os_str(),
         home => home,
     };
+    // A container runtime says "/" of a user without an entry in /etc/passwd.
+    let nobodys = |value: &OsStr| value == "/root" || value == "/";
     let given_home =
-        environment.iter().any(|(name, value)| name == "HOME" && Path::new(value).is_dir() && value != "/root");
+        environment.iter().any(|(name, value)| name == "HOME" && Path::new(value).is_dir() && !nobodys(value));
     for (name, value) in [("HOME", home), ("USER", OsStr::new(&identity.name)), ("LOGNAME", OsStr::new(&identity.name))]
     {
         if name == "HOME" && given_home {
