@@ -103,6 +103,17 @@ impl Limits {
     }
 }
 
+/// How often the kernel has killed a process of our control group for lack of memory: `oom_kill` in version 2's
+/// memory.events and version 1's memory.oom_control. 0 where there is none.
+pub fn memory_kills(root: &Path) -> u64 {
+    let mounts = read(root, "proc/self/mountinfo");
+    let groups = read(root, "proc/self/cgroup");
+    let innermost = |(controllers, group)| chain(root, &mount_of(&mounts, controllers)?, group).into_iter().next();
+    let folders = groups.lines().filter_map(group_line).filter_map(innermost);
+    let texts = folders.flat_map(|folder| ["memory.events", "memory.oom_control"].map(|name| read(&folder, name)));
+    texts.map(|text| text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)).sum()
+}
+
 fn read(root: &Path, path: &str) -> String {
     fs::read_to_string(root.join(path)).unwrap_or_default()
 }
@@ -185,8 +196,8 @@ fn own_address() -> Option<String> {
 mod tests {
     use super::*;
 
-    /// What `Limits::read` makes of a file system with these files.
-    fn limits(files: &[(&str, &str)]) -> Limits {
+    /// What `look` makes of a file system with these files.
+    fn look<T>(files: &[(&str, &str)], look: fn(&Path) -> T) -> T {
         static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let root = std::env::temp_dir().join(format!("dl-entry-container-{}-{number}", std::process::id()));
@@ -195,13 +206,18 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let limits = Limits::read(&root);
+        let found = look(&root);
         let _ = fs::remove_dir_all(&root);
-        limits
+        found
+    }
+
+    fn limits(files: &[(&str, &str)]) -> Limits {
+        look(files, Limits::read)
     }
 
     const V2: &str = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
 
+    /// Behaviours: 81.
     #[test]
     fn version_two_takes_the_tightest_limit_along_the_chain() {
         let found = limits(&[
@@ -227,6 +243,7 @@ mod tests {
         assert_eq!(found, Limits { memory: Some(1 << 30), cpus: None });
     }
 
+    /// Behaviours: 81.
     #[test]
     fn version_one_reads_each_controllers_own_mount() {
         let found = limits(&[
@@ -243,6 +260,7 @@ mod tests {
         assert_eq!(found, Limits { memory: Some(512 << 20), cpus: Some(0.5) });
     }
 
+    /// Behaviours: 81.
     #[test]
     fn an_unlimited_or_absent_hierarchy_sets_no_limit() {
         let unlimited = limits(&[
@@ -252,6 +270,24 @@ mod tests {
         ]);
         assert_eq!(unlimited, Limits::default());
         assert_eq!(limits(&[]), Limits::default());
+    }
+
+    /// Behaviours: 36.
+    #[test]
+    fn kills_for_lack_of_memory_are_counted_in_either_version() {
+        let second = [
+            ("proc/self/mountinfo", V2),
+            ("proc/self/cgroup", "0::/box\n"),
+            ("sys/fs/cgroup/box/memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 0\n"),
+        ];
+        assert_eq!(look(&second, memory_kills), 2);
+        let first = [
+            ("proc/self/mountinfo", "31 30 0:27 / /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"),
+            ("proc/self/cgroup", "5:memory:/box\n"),
+            ("sys/fs/cgroup/memory/box/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"),
+        ];
+        assert_eq!(look(&first, memory_kills), 1);
+        assert_eq!(look(&[], memory_kills), 0);
     }
 
     #[test]

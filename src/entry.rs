@@ -14,6 +14,7 @@ use crate::inspect;
 use crate::log;
 use crate::own::Own;
 use crate::prepare::{Failure, image_words};
+use crate::privilege;
 use crate::run;
 use crate::signals::Signals;
 
@@ -31,8 +32,13 @@ pub fn main() -> ExitCode {
     };
     let status = signals
         .map_err(|error| Failure::new(exit::SYSTEM, format!("signals cannot be taken over: {error}")))
+        .and_then(|signals| privilege::refuse_borrowed().map(|()| signals).map_err(not_permitted))
         .and_then(|signals| dispatch(cli.command.unwrap_or(Command::Run(cli::Run::default())), signals));
     ExitCode::from(status.unwrap_or_else(report))
+}
+
+fn not_permitted(error: privilege::PrivilegeError) -> Failure {
+    Failure::new(exit::PRIVILEGE, error)
 }
 
 fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {

@@ -285,6 +285,7 @@ mod tests {
         assert_eq!(error, "line 2: not a variable; write NAME=value");
     }
 
+    /// Behaviours: 82, 83.
     #[test]
     fn exactly_one_newline_is_taken_off_a_secret() {
         assert_eq!(secret_text(b"a b \n").unwrap(), "a b ");
@@ -296,6 +297,7 @@ mod tests {
         assert_eq!(secret_text(b"\xff").unwrap_err(), "is not UTF-8 text");
     }
 
+    /// Behaviours: 82.
     #[test]
     fn a_secret_that_cannot_be_read_says_why_and_for_whom() {
         let folder = std::env::temp_dir().join(format!("dl-entry-env-{}", std::process::id()));

@@ -284,6 +284,7 @@ mod tests {
         "\u{1}\u{7f}",
     ];
 
+    /// Behaviours: 88, 89.
     #[test]
     fn hostile_values_come_back_from_every_format_or_are_refused() {
         for format in Format::ALL {
@@ -293,6 +294,7 @@ mod tests {
         }
     }
 
+    /// Behaviours: 88.
     #[test]
     fn what_a_format_cannot_carry_is_refused_with_the_reason() {
         let reason = |format: Format, value: &str| format.escape(value).unwrap_err().to_string();
@@ -307,6 +309,7 @@ mod tests {
     }
 
     proptest! {
+        /// Behaviours: 88.
         #[test]
         fn any_text_comes_back_or_is_refused(value in "(\\PC|[\\s\\\\$'\"#{}=:,!&<>%-]){0,40}") {
             for format in Format::ALL {

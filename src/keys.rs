@@ -5,7 +5,7 @@
 //! discovery-server.enabled<TAB>+<TAB>x<TAB>x<TAB>drop it
 //! ```
 //! Cells: `+` valid, `~` an old name that still works, `x` stops the service, `-` unknown to that version (which stops
-//! it too), `?` not recorded. The column used is the newest not newer than the version asked about. A key ending in
+//! it too), `o` unknown to that version, which takes no notice, `?` not recorded. The column used is the newest not newer than the version asked about. A key ending in
 //! `*` stands for every key that starts so; another `*` in it for one part, which may be in quotes:
 //! `warehouses.*.location`.
 
@@ -32,6 +32,8 @@ pub enum Verdict {
     Valid,
     /// Works under an old name: the note says what to write.
     Legacy(String),
+    /// Has no effect; the reason.
+    Ignored(String),
     /// Stops the service; the reason.
     Stops(String),
     /// In no version of the table; the nearest key there is.
@@ -54,7 +56,7 @@ impl<'a> Table<'a> {
             let fields: Vec<&str> = line.split('\t').collect();
             let cells = fields.get(1..=versions.len()).unwrap_or_default().to_vec();
             let sound =
-                cells.len() == versions.len() && cells.iter().all(|cell| ["+", "~", "x", "-", "?"].contains(cell));
+                cells.len() == versions.len() && cells.iter().all(|cell| ["+", "~", "x", "-", "o", "?"].contains(cell));
             let note = fields.get(versions.len() + 1).copied().unwrap_or_default();
             sound
                 .then_some(Row { key: fields[0], cells, note })
@@ -70,6 +72,11 @@ impl<'a> Table<'a> {
         match row.cells[self.column(version)] {
             "+" | "?" => Verdict::Valid,
             "~" => Verdict::Legacy(format!("is an old name in version {version}{note}")),
+            "o" => {
+                let nearest = self.nearest(key).filter(|_| row.key != key && row.note.is_empty());
+                let hint = nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default();
+                Verdict::Ignored(format!("has no effect in version {version}{note}{hint}"))
+            }
             "x" => Verdict::Stops(format!("stops version {version}, where it is defunct{note}")),
             _ => {
                 let where_valid = self.versions.iter().zip(&row.cells).filter(|(_, cell)| ["+", "~"].contains(cell));
@@ -99,7 +106,9 @@ impl<'a> Table<'a> {
     }
 
     fn nearest(&self, key: &str) -> Option<String> {
-        let distances = self.rows.iter().map(|row| (edit_distance(&in_words_of(key, row.key), row.key), row.key));
+        // What no version knows is nothing to mean.
+        let known = self.rows.iter().filter(|row| row.cells.iter().any(|cell| ["+", "~"].contains(cell)));
+        let distances = known.map(|row| (edit_distance(&in_words_of(key, row.key), row.key), row.key));
         distances.filter(|(distance, _)| *distance <= 3).min().map(|(_, key)| key.to_owned())
     }
 }
@@ -149,6 +158,15 @@ mod tests {
         assert_eq!(table.judge("alias", "480"), Verdict::Legacy("is an old name in version 480: write a.b".into()));
         assert_eq!(table.judge("quarkus.http.port", "480"), Verdict::Valid);
         assert_eq!(table.judge("a.c", "480"), Verdict::Unlisted(Some("a.b".into())));
+    }
+
+    #[test]
+    fn a_key_the_service_takes_no_notice_of_says_so() {
+        let table = Table::parse("key\t1\tnote\nserver.branch\t+\t\nhealth.*\to\tit is elsewhere\n*\to\t\n").unwrap();
+        let elsewhere = "has no effect in version 1: it is elsewhere";
+        assert_eq!(table.judge("health.path", "1"), Verdict::Ignored(elsewhere.into()));
+        let meant = "has no effect in version 1: did you mean server.branch?";
+        assert_eq!(table.judge("srever.branch", "1"), Verdict::Ignored(meant.into()));
     }
 
     #[test]

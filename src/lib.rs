@@ -31,6 +31,7 @@ pub mod redact;
 
 pub mod health;
 pub mod http;
+pub mod names;
 pub mod network;
 pub mod privilege;
 pub mod process;

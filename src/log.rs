@@ -450,6 +450,7 @@ mod tests {
         assert_eq!(date(1_767_225_599), "2025-12-31T23:59:59.000Z");
     }
 
+    /// Behaviours: 45.
     #[test]
     fn a_full_pipe_loses_lines_instead_of_blocking_and_says_so_later() {
         let (mut reader, writer) = io::pipe().unwrap();

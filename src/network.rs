@@ -101,6 +101,7 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
+    /// Behaviours: 95.
     #[tokio::test]
     async fn a_name_with_a_dead_address_family_is_still_reached() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::env::Environment;
+use crate::names;
 use crate::report::Problem;
 use crate::value::{Exists, Value, ValueType};
 
@@ -29,12 +30,16 @@ pub struct Own {
     pub wait_timeout: Duration,
     /// `DL_STOP_TIMEOUT`: how long stopping may take altogether, before SIGKILL.
     pub stop_timeout: Option<Duration>,
+    /// `DL_STOP_SUCCESS`: statuses of the service that become 0 where it was asked to stop.
+    pub stop_success: Vec<u8>,
     /// `DL_EXEC`: be replaced by the service instead of supervising it.
     pub exec: bool,
     /// `DL_STRICT`: unknown variables of the service are errors.
     pub strict: bool,
     /// `DL_ALLOW_INSECURE`: well-known secrets and insecure settings are warnings.
     pub allow_insecure: bool,
+    /// `DL_NAME_SERVICE`: whether a uid without an entry in /etc/passwd gets a name: `auto`, `on` or `off`.
+    pub name_service: names::Mode,
     /// `DL_SECRETS_DIR`: where secret files named like variables are.
     pub secrets_dir: Option<PathBuf>,
 }
@@ -52,13 +57,15 @@ struct Texts {
     health_addr: Option<String>,
     wait_timeout: Option<String>,
     stop_timeout: Option<String>,
+    stop_success: Option<String>,
     exec: Option<String>,
     strict: Option<String>,
     allow_insecure: Option<String>,
+    name_service: Option<String>,
     secrets_dir: Option<String>,
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "DL_SERVICE",
     "DL_RUN_DIR",
     "DL_LOG_FORMAT",
@@ -66,9 +73,11 @@ const NAMES: [&str; 11] = [
     "DL_HEALTH_ADDR",
     "DL_WAIT_TIMEOUT",
     "DL_STOP_TIMEOUT",
+    "DL_STOP_SUCCESS",
     "DL_EXEC",
     "DL_STRICT",
     "DL_ALLOW_INSECURE",
+    "DL_NAME_SERVICE",
     "DL_SECRETS_DIR",
 ];
 
@@ -95,9 +104,18 @@ impl Own {
                 .duration("DL_WAIT_TIMEOUT", &duration, texts.wait_timeout)
                 .unwrap_or(Duration::from_secs(300)),
             stop_timeout: reader.duration("DL_STOP_TIMEOUT", &duration, texts.stop_timeout),
+            stop_success: reader.statuses("DL_STOP_SUCCESS", texts.stop_success),
             exec: reader.flag("DL_EXEC", texts.exec),
             strict: reader.flag("DL_STRICT", texts.strict),
             allow_insecure: reader.flag("DL_ALLOW_INSECURE", texts.allow_insecure),
+            name_service: match reader
+                .choice("DL_NAME_SERVICE", &["auto", "on", "off"], texts.name_service, "auto")
+                .as_str()
+            {
+                "on" => names::Mode::On,
+                "off" => names::Mode::Off,
+                _ => names::Mode::Auto,
+            },
             secrets_dir: reader.text("DL_SECRETS_DIR", &path, texts.secrets_dir).map(PathBuf::from),
         };
         (own, reader.problems)
@@ -155,6 +173,16 @@ impl Reader {
         }
     }
 
+    fn statuses(&mut self, name: &str, text: Option<String>) -> Vec<u8> {
+        let statuses: Result<Vec<u8>, _> =
+            text.iter().flat_map(|text| text.split(',')).map(|status| status.trim().parse()).collect();
+        let report = |_| {
+            let problem = Problem::error(name, "is not a list of exit statuses");
+            self.problems.push(problem.accepted("numbers from 0 to 255: 143,130").from_source("environment"));
+        };
+        statuses.map_err(report).unwrap_or_default()
+    }
+
     fn flag(&mut self, name: &str, text: Option<String>) -> bool {
         matches!(self.value(name, &ValueType::Bool, text), Some(Value::Bool(true)))
     }
@@ -169,6 +197,7 @@ mod tests {
         let environment = Environment::from_pairs([
             ("DL_LOG_FORMAT", "xml"),
             ("DL_WAIT_TIMEOUT", "60"),
+            ("DL_STOP_SUCCESS", "143,256"),
             ("DL_EXEC", "maybe"),
             ("DL_HELTH_ADDR", "off"),
             ("DL_STRICT", "yes"),
@@ -183,6 +212,7 @@ mod tests {
                 "DL_HELTH_ADDR is not a setting of dl-entry: did you mean DL_HEALTH_ADDR?",
                 "DL_LOG_FORMAT is not a known choice",
                 "DL_WAIT_TIMEOUT is a duration without its unit",
+                "DL_STOP_SUCCESS is not a list of exit statuses",
                 "DL_EXEC is neither true nor false",
             ]
         );

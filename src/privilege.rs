@@ -69,6 +69,8 @@ pub enum PrivilegeError {
     NotProven { what: &'static str },
     /// More than one thread: the others would stay root.
     Threads(usize),
+    /// Our file has the set-user-id or set-group-id bit: whoever starts it would be somebody else.
+    Borrowed,
 }
 
 impl fmt::Display for PrivilegeError {
@@ -87,6 +89,10 @@ impl fmt::Display for PrivilegeError {
             }
             PrivilegeError::NotProven { what } => write!(f, "root was not given up: {what}"),
             PrivilegeError::Threads(count) => write!(f, "root cannot be given up with {count} threads"),
+            PrivilegeError::Borrowed => f.write_str(
+                "this program is somebody else's by its set-user-id or set-group-id bit, which makes it a way to root\n  \
+                 take the bit away: chmod ug-s",
+            ),
         }
     }
 }
@@ -196,6 +202,15 @@ pub fn check_can_become(identity: &Identity) -> Result<(), PrivilegeError> {
         () if held & SETUID == 0 && identity.uid != 0 => missing("setresuid", "CAP_SETUID"),
         () => Ok(()),
     }
+}
+
+/// Refuses to run for anybody by the set-user-id or set-group-id bit of our own file.
+///
+/// # Errors
+/// `PrivilegeError::Borrowed`.
+pub fn refuse_borrowed() -> Result<(), PrivilegeError> {
+    let own = Uid::current() == Uid::effective() && Gid::current() == Gid::effective();
+    own.then_some(()).ok_or(PrivilegeError::Borrowed)
 }
 
 /// Becomes `identity` for good.
@@ -324,7 +339,8 @@ mod tests {
         parse_user(spec, PASSWD, GROUP).map(|user| (user.uid, user.gid, user.groups, user.home.display().to_string()))
     }
 
-    /// Behaviour 58: gosu's table.
+    /// Behaviours: 58.
+    /// gosu's table.
     #[test]
     fn users_are_read_as_docker_reads_them() {
         for (spec, uid, gid, groups, home) in [
@@ -347,7 +363,7 @@ mod tests {
         }
     }
 
-    /// Behaviour 59.
+    /// Behaviours: 59.
     #[test]
     fn users_that_are_none_are_refused() {
         for spec in [
@@ -377,10 +393,22 @@ mod tests {
         );
     }
 
-    /// Behaviour 60.
+    /// Behaviours: 60.
     #[test]
     fn a_number_needs_no_files() {
         let user = parse_user("1000:1000", "", "").unwrap();
         assert_eq!((user.uid, user.gid, user.groups), (1000, 1000, vec![1000]));
+    }
+
+    /// Behaviours: 70.
+    #[test]
+    fn with_more_than_one_thread_nothing_is_dropped() {
+        let (held, waits) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || waits.recv());
+        let own = Identity { uid: 1000, gid: 1000, groups: vec![1000], name: String::new(), home: "/".into() };
+        let refused = become_user(&own).unwrap_err();
+        assert!(matches!(refused, PrivilegeError::Threads(2..)), "{refused}");
+        drop(held);
+        assert!(other.join().unwrap().is_err());
     }
 }

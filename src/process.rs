@@ -1,7 +1,7 @@
 //! Starting the service: fork, a clean child, exec, and the exact reason where that fails.
 //!
-//! The child gets default signal actions, the mask we were started with, descriptors 0 to 2 and the environment of the
-//! plan. Everything it needs is prepared before the fork: between fork and exec nothing may allocate, because another
+//! The child gets default signal actions, the mask we were started with, descriptors 0 to 2, the sockets a socket
+//! activator passed to us (sd_listen_fds(3)) and the environment of the plan. Everything it needs is prepared before the fork: between fork and exec nothing may allocate, because another
 //! thread might have held the allocator's lock.
 
 use std::ffi::{CString, OsStr, OsString};
@@ -92,7 +92,7 @@ impl fmt::Display for SpawnError {
 /// # Errors
 /// `SpawnError`, with the status to end with.
 pub fn spawn(command: &CommandLine, _: &Unprivileged, signals: &Signals) -> Result<Child, SpawnError> {
-    let prepared = Prepared::new(command, signals)?;
+    let mut prepared = Prepared::new(command, signals)?;
     let (reader, writer) =
         nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError::System { call: "pipe2", errno })?;
     let terminal = has_terminal();
@@ -114,7 +114,7 @@ pub fn spawn(command: &CommandLine, _: &Unprivileged, signals: &Signals) -> Resu
 
 /// Becomes the command; returns only where that fails.
 pub fn replace(command: &CommandLine, _: &Unprivileged, signals: &Signals) -> SpawnError {
-    let prepared = match Prepared::new(command, signals) {
+    let mut prepared = match Prepared::new(command, signals) {
         Ok(prepared) => prepared,
         Err(error) => return error,
     };
@@ -136,7 +136,30 @@ struct Prepared {
     environment: Pointers,
     directory: Option<(PathBuf, CString)>,
     mask: SigSet,
+    sockets: Option<Sockets>,
 }
+
+/// Descriptors from 3 on that are meant for the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sockets {
+    count: u16,
+    /// Of `LISTEN_PID` in the environment: whoever reads it must find their own number there.
+    pid_at: usize,
+}
+
+impl Sockets {
+    /// By `LISTEN_FDS` and `LISTEN_PID`, where the latter is us.
+    fn passed_to(own: Pid, environment: &[(OsString, OsString)]) -> Option<Sockets> {
+        let value = |name: &str| environment.iter().find(|(other, _)| other == name)?.1.to_str();
+        let count = value("LISTEN_FDS")?.parse().ok().filter(|count| *count > 0)?;
+        let pid: i32 = value("LISTEN_PID")?.parse().ok()?;
+        let pid_at = environment.iter().position(|(name, _)| name == "LISTEN_PID")?;
+        (pid == own.as_raw()).then_some(Sockets { count, pid_at })
+    }
+}
+
+/// Room for any process id.
+const LONGEST_PID: &str = "4294967295";
 
 impl Prepared {
     fn new(command: &CommandLine, signals: &Signals) -> Result<Prepared, SpawnError> {
@@ -144,10 +167,12 @@ impl Prepared {
         let program = find_program(name, &command.environment)?;
         let arguments =
             command.argv.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>, _>>()?;
-        let environment = command.environment.iter().map(|(name, value)| {
+        let sockets = Sockets::passed_to(nix::unistd::getpid(), &command.environment);
+        let pid_at = sockets.map(|sockets| sockets.pid_at);
+        let environment = command.environment.iter().enumerate().map(|(index, (name, value))| {
             let mut pair = name.clone();
             pair.push("=");
-            pair.push(value);
+            pair.push(if Some(index) == pid_at { OsStr::new(LONGEST_PID) } else { value });
             c_string(&pair, "an environment variable")
         });
         let directory = command.working_directory.as_ref();
@@ -161,23 +186,27 @@ impl Prepared {
             environment: environment.collect::<Result<Vec<_>, _>>()?.into(),
             directory,
             mask: *signals.inherited_mask(),
+            sockets,
         })
     }
 
     /// Async-signal-safe from here to the end of the function.
-    fn execute(&self) -> (Step, Errno) {
+    fn execute(&mut self) -> (Step, Errno) {
         if let Some((_, directory)) = &self.directory
             && let Err(errno) = nix::unistd::chdir(directory.as_c_str())
         {
             return (Step::Directory, errno);
         }
-        system::close_on_exec_from(3);
+        if let Some(Sockets { pid_at, .. }) = self.sockets {
+            self.environment.set_number(pid_at, nix::unistd::getpid().as_raw() as u32);
+        }
+        system::close_on_exec_from(3 + self.sockets.map_or(0, |sockets| i32::from(sockets.count)));
         system::reset_signal_actions();
         system::set_signal_mask(&self.mask);
         (Step::Execute, system::execute(&self.path, &self.arguments, &self.environment))
     }
 
-    fn execute_and_report(&self, writer: &OwnedFd) -> ! {
+    fn execute_and_report(&mut self, writer: &OwnedFd) -> ! {
         let (step, errno) = self.execute();
         let message = [step as u8, errno as i32 as u8, (errno as i32 >> 8) as u8];
         let _ = nix::unistd::write(writer.as_fd(), &message);
@@ -207,10 +236,13 @@ fn c_string(text: &OsStr, what: &'static str) -> Result<CString, SpawnError> {
     CString::new(text.as_bytes()).map_err(|_| SpawnError::Nul { what })
 }
 
+/// Whether our standard input is our session's terminal and nobody else is using it.
 fn has_terminal() -> bool {
     let stdin = std::io::stdin();
     let session = nix::unistd::getsid(None);
-    session.is_ok() && nix::sys::termios::tcgetsid(&stdin).is_ok_and(|terminal| Ok(terminal) == session)
+    let ours = nix::sys::termios::tcgetsid(&stdin).is_ok_and(|terminal| Ok(terminal) == session);
+    // In the background of somebody's shell, the terminal is in use.
+    ours && nix::unistd::tcgetpgrp(&stdin) == Ok(nix::unistd::getpgrp())
 }
 
 /// With a terminal, the child becomes its foreground group: Ctrl-C reaches it once, from the kernel, and a shell has

@@ -673,6 +673,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
+        /// Behaviours: 84.
         #[test]
         fn no_encoding_of_a_secret_survives(value in "[^\0]{4,24}|[ -~]{4,24}|[\\\\'\"$%&+{} \n]{4,12}") {
             let secrets = Secrets::default();

@@ -208,7 +208,7 @@ impl<'a> Renderer<'a> {
         let named = |what: String| if setting.is_some() { format!("sets {key}, which {what}") } else { what };
         match table.judge(key, version) {
             Verdict::Valid => None,
-            Verdict::Legacy(what) => Some(Problem::warning(variable, named(what))),
+            Verdict::Legacy(what) | Verdict::Ignored(what) => Some(Problem::warning(variable, named(what))),
             Verdict::Stops(what) => Some(Problem::error(variable, named(what))),
             Verdict::Unlisted(nearest) => {
                 let hint = nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::exit;
 use crate::health::{self, Health, Phase};
 use crate::http;
 use crate::log;
+use crate::names::{self, Names};
 use crate::network;
 use crate::own::Own;
 use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, Wait};
@@ -59,9 +60,11 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let identity = identity(&prepared.package.contract.service.user)?;
     write_plan(plan, &run_dir, identity.as_ref())?;
     stop_if_asked(&mut signals)?;
-    let user = drop_privileges(identity.as_ref())?;
-    let command = with_identity(&plan.command, &user, &run_dir);
-    if arguments.exec || own.exec {
+    let user = drop_privileges(identity.as_ref(), &own)?;
+    let exec = arguments.exec || own.exec;
+    let names = open_names(&own, &user, exec)?;
+    let command = with_identity(&plan.command, &user, names.as_ref().map(Names::name), &run_dir);
+    if exec {
         return Err(failed_start(&process::replace(&command, &user, &signals)));
     }
     let health = Health::new(&plan.service, &prepared.secrets);
@@ -73,6 +76,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
         tokio::select! {
             status = started.to_its_end(&mut signals) => status,
             failure = serving => Err(failure),
+            never = answer_names(names, &command) => match never {},
         }
     })
 }
@@ -86,22 +90,27 @@ pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
     let environment = Environment::of_process();
     let own = own_settings(&environment)?;
     let identity = identity("shusr")?;
-    let user = drop_privileges(identity.as_ref())?;
+    let user = drop_privileges(identity.as_ref(), &own)?;
+    let names = open_names(&own, &user, own.exec)?;
     let inherited = environment.iter().filter(|(name, _)| !is_own(name));
     let command = CommandLine {
         argv: words.to_vec(),
         environment: inherited.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         working_directory: None,
     };
-    let command = with_identity(&command, &user, Path::new("/"));
+    let command = with_identity(&command, &user, names.as_ref().map(Names::name), Path::new("/"));
     if own.exec {
         return Err(failed_start(&process::replace(&command, &user, &signals)));
     }
     runtime()?.block_on(async {
         let child = process::spawn(&command, &user, &signals).map_err(|error| failed_start(&error))?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
-        let ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, request).await;
-        Ok(ended.status())
+        tokio::select! {
+            ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, request) => {
+                Ok(ended.status(&own.stop_success))
+            }
+            never = answer_names(names, &command) => match never {},
+        }
     })
 }
 
@@ -250,17 +259,26 @@ fn private_fallback(run_dir: &Path) -> Result<(), String> {
     }
 }
 
-fn drop_privileges(identity: Option<&Identity>) -> Result<Unprivileged, Failure> {
+fn drop_privileges(identity: Option<&Identity>, own: &Own) -> Result<Unprivileged, Failure> {
     let dropped = match identity {
-        Some(identity) => privilege::become_user(identity),
+        Some(identity) => {
+            names::prepare(own.name_service, identity);
+            privilege::become_user(identity)
+        }
         None => privilege::stay(),
     };
     dropped.map_err(|error| Failure::new(exit::PRIVILEGE, error))
 }
 
-/// The command with the environment of who it runs as.
-fn with_identity(command: &CommandLine, user: &Unprivileged, run_dir: &Path) -> CommandLine {
+fn open_names(own: &Own, user: &Unprivileged, exec: bool) -> Result<Option<Names>, Failure> {
+    let opened = names::open(own.name_service, user.identity(), !exec);
+    opened.map_err(|error| Failure::new(exit::CANNOT_WRITE, error))
+}
+
+/// The command with the environment of who it runs as, under the name they have or were given.
+fn with_identity(command: &CommandLine, user: &Unprivileged, given: Option<&str>, run_dir: &Path) -> CommandLine {
     let identity = user.identity();
+    let name = given.unwrap_or(&identity.name);
     let mut environment = command.environment.clone();
     let home = match identity.home.as_os_str() {
         home if home.is_empty() || home == "/" || !identity.home.is_dir() => run_dir.as_os_str(),
@@ -270,8 +288,7 @@ fn with_identity(command: &CommandLine, user: &Unprivileged, run_dir: &Path) -> 
     let nobodys = |value: &OsStr| value == "/root" || value == "/";
     let given_home =
         environment.iter().any(|(name, value)| name == "HOME" && Path::new(value).is_dir() && !nobodys(value));
-    for (name, value) in [("HOME", home), ("USER", OsStr::new(&identity.name)), ("LOGNAME", OsStr::new(&identity.name))]
-    {
+    for (name, value) in [("HOME", home), ("USER", OsStr::new(name)), ("LOGNAME", OsStr::new(name))] {
         if name == "HOME" && given_home {
             continue;
         }
@@ -282,6 +299,15 @@ fn with_identity(command: &CommandLine, user: &Unprivileged, run_dir: &Path) -> 
         }
     }
     CommandLine { environment, ..command.clone() }
+}
+
+/// Answers lookups of names, with the home the command has; for ever silent where there is nothing to answer.
+async fn answer_names(names: Option<Names>, command: &CommandLine) -> std::convert::Infallible {
+    let home = command.environment.iter().find(|(name, _)| name == "HOME").map_or(OsStr::new("/"), |(_, home)| home);
+    match names {
+        None => std::future::pending().await,
+        Some(names) => names.serve(Path::new(home)).await,
+    }
 }
 
 fn failed_start(error: &process::SpawnError) -> Failure {
@@ -385,10 +411,10 @@ impl Started<'_> {
         }
     }
 
-    fn ended(&self, ended: &supervise::Exit) -> u8 {
-        self.health.child_ended(ended.status());
-        tracing::info!("{} {ended}", self.plan.service);
-        ended.status()
+    fn ended(&self, ended: &supervise::Ending) -> u8 {
+        self.health.child_ended(ended.exit.status());
+        tracing::info!("{} {}", self.plan.service, ended.exit);
+        ended.status(&self.own.stop_success)
     }
 }
 

@@ -415,6 +415,7 @@ mod tests {
         assert_eq!(settings.secrets, [("DEMO_PASSWORD".to_owned(), "correct horse".to_owned())]);
     }
 
+    /// Behaviours: 85, 87.
     #[test]
     fn every_problem_is_reported_in_one_run() {
         let pairs = [
@@ -445,6 +446,7 @@ mod tests {
         assert_eq!(number(&settings, "port"), Some(8080));
     }
 
+    /// Behaviours: 87.
     #[test]
     fn old_names_are_used_with_a_notice_and_conflicts_are_errors() {
         let (_, problems) = run(&[("LEGACY_PASSWORD", "correct horse")], &options());
@@ -471,6 +473,7 @@ mod tests {
         }
     }
 
+    /// Behaviours: 82.
     #[test]
     fn a_secret_and_its_file_together_are_an_error() {
         let (_, problems) = run(&[GOOD, ("DEMO_PASSWORD_FILE", "/run/secrets/x")], &options());
@@ -547,6 +550,7 @@ mod tests {
         assert_eq!(settings.inherited, [(OsString::from("OTHER"), OsString::new())]);
     }
 
+    /// Behaviours: 48.
     #[test]
     fn a_variable_that_is_not_text_is_an_error_only_where_it_is_needed() {
         use std::os::unix::ffi::OsStringExt;

@@ -11,13 +11,9 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::unix::AsyncFd;
-
-/// Signals a fault of our own raises: blocked, they would kill without a word or loop for ever.
-const FAULTS: [Signal; 6] =
-    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP, Signal::SIGABRT];
 
 /// Signals that ask a program to end.
 pub const STOPS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
@@ -41,15 +37,14 @@ enum Descriptor {
 }
 
 impl Signals {
-    /// Blocks every signal but those of our own faults, and makes sure that children can be waited for.
+    /// Blocks every signal, and makes sure that children can be waited for. A fault of our own still ends us: the kernel
+    /// gives a blocked SIGSEGV that it raises itself its default action (`force_sig`).
     ///
     /// # Errors
     /// The system refused, which it has no reason to.
     pub fn block() -> io::Result<Signals> {
-        let mut mask = SigSet::all();
-        FAULTS.into_iter().for_each(|signal| mask.remove(signal));
-        let mut inherited = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), Some(&mut inherited))?;
+        let mask = crate::system::every_signal();
+        let inherited = crate::system::set_signal_mask(&mask);
         // Inherited as ignored, the kernel would reap our children itself and their status would be lost (wait(2)).
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
         crate::system::set_action(Signal::SIGCHLD, &default)?;

@@ -10,12 +10,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
+use crate::container;
 use crate::exit;
 use crate::plan::{HttpProbe, StopAction, StopRung};
 use crate::process::Child;
@@ -67,6 +69,21 @@ impl fmt::Display for Exit {
             }
             Exit::Unknown => f.write_str("ended with a status that is not known"),
         }
+    }
+}
+
+/// The service's end, and whether we had been asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    pub exit: Exit,
+    pub asked: bool,
+}
+
+impl Ending {
+    /// The status to end with: 0 where it is one of `success` and was asked for.
+    pub fn status(&self, success: &[u8]) -> u8 {
+        let status = self.exit.status();
+        if self.asked && success.contains(&status) { 0 } else { status }
     }
 }
 
@@ -175,20 +192,37 @@ pub async fn supervise(
     limit: Option<Duration>,
     events: &dyn Fn(Happened),
     request: impl AsyncFn(&HttpProbe, Duration) -> Result<(), String>,
-) -> Exit {
+) -> Ending {
     adopt_orphans();
-    let mut supervisor =
-        Supervisor { pid: child.pid(), ladder, limit, events, deadline: None, give_up: None, request: None };
+    // Our own folder must not keep a file system from being unmounted; what is relative was the service's.
+    let _ = nix::unistd::chdir("/");
+    let kills = container::memory_kills(Path::new("/"));
+    let mut supervisor = Supervisor {
+        pid: child.pid(),
+        ladder,
+        limit,
+        events,
+        asked: false,
+        deadline: None,
+        give_up: None,
+        request: None,
+    };
     let mut state = State::Running;
+    let mut asked_in = state;
     let mut waiting: Option<Request> = None;
     // The service may have ended before anybody looked.
     state = supervisor.reap(state);
     loop {
+        // A request is its rung's: its answer, or that there is none, means nothing to the next one.
+        if state != asked_in {
+            (waiting, asked_in) = (None, state);
+        }
         if let Some((probe, within)) = supervisor.request.take() {
             waiting = Some(Box::pin(request(probe, within)));
         }
         if let State::Done(exit) = state {
-            return exit;
+            tell_lack_of_memory(exit, kills);
+            return Ending { exit, asked: supervisor.asked };
         }
         let event = tokio::select! {
             signal = signals.next() => match signal {
@@ -239,6 +273,8 @@ struct Supervisor<'a> {
     ladder: &'a [StopRung],
     limit: Option<Duration>,
     events: &'a dyn Fn(Happened),
+    /// Whether the service was told to stop.
+    asked: bool,
     deadline: Option<Instant>,
     /// When the whole stop must be over.
     give_up: Option<Instant>,
@@ -274,6 +310,7 @@ impl Supervisor<'_> {
 
     fn forward(&mut self, signal: i32) {
         tracing::debug!("forwarding {}", signals::name(signal));
+        self.asked |= signal == libc::SIGTERM;
         self.signal(self.pid, signal);
         (self.events)(Happened::Forwarded { signal });
     }
@@ -288,6 +325,7 @@ impl Supervisor<'_> {
     }
 
     fn begin(&mut self, rung: usize) {
+        self.asked = true;
         let now = Instant::now();
         let limit = self.limit;
         let give_up = *self.give_up.get_or_insert_with(|| now + limit.unwrap_or(Duration::from_secs(86_400)));
@@ -323,9 +361,10 @@ impl Supervisor<'_> {
             self.signal(-1, signal);
             return;
         }
-        self.signal(-self.pid, signal);
-        for pid in adopted() {
-            self.signal(pid, signal);
+        match &descendants()[..] {
+            // Without /proc, the group of the service is all that is known.
+            [] => self.signal(-self.pid, signal),
+            family => family.iter().for_each(|pid| self.signal(*pid, signal)),
         }
     }
 
@@ -371,6 +410,14 @@ impl Supervisor<'_> {
     }
 }
 
+/// The status of a service that the kernel killed for lack of memory looks like anybody's SIGKILL.
+fn tell_lack_of_memory(exit: Exit, kills_before: u64) {
+    let killed = matches!(exit, Exit::Signal { number: libc::SIGKILL, .. });
+    if killed && container::memory_kills(Path::new("/")) > kills_before {
+        tracing::error!("the kernel killed the service for lack of memory: give it more, or let it use less");
+    }
+}
+
 /// Orphans of our descendants become our children, so that they are reaped (PR_SET_CHILD_SUBREAPER in prctl(2)).
 fn adopt_orphans() {
     if nix::unistd::getpid() != Pid::from_raw(1)
@@ -380,12 +427,18 @@ fn adopt_orphans() {
     }
 }
 
-/// Our direct children, by proc_pid_stat(5); none without /proc.
-fn adopted() -> Vec<i32> {
-    let own = nix::unistd::getpid().as_raw();
+/// Our children, and theirs, by proc_pid_stat(5); none without /proc. As orphans come to us, these are all.
+fn descendants() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| parent_of(*pid) == Some(own)).collect()
+    let parents: Vec<(i32, i32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
+    let mut family = vec![nix::unistd::getpid().as_raw()];
+    let mut next = 0;
+    while let Some(member) = family.get(next).copied() {
+        family.extend(parents.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    family.split_off(1)
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
@@ -469,6 +522,7 @@ mod tests {
         assert_eq!(actions, [int, term, Action::DeadlineAtMost(limit), Action::Kill, Action::Deadline(None)]);
     }
 
+    /// Behaviours: 103.
     #[test]
     fn what_is_left_gets_term_then_kill_and_then_nothing_more_is_waited_for() {
         let (state, actions) = run(1, &[Event::MainEnded(ENDED), Event::Deadline, Event::Deadline]);
@@ -478,6 +532,27 @@ mod tests {
         assert_eq!(run(1, &[Event::MainEnded(ENDED), Event::NobodyLeft]).0, State::Done(ENDED));
     }
 
+    /// Behaviours: 17, 32.
+    #[test]
+    fn after_its_end_the_services_process_id_means_nothing() {
+        let again = Event::MainEnded(Exit::Code(9));
+        let (state, actions) =
+            run(1, &[Event::MainEnded(ENDED), again, Event::Signal(libc::SIGUSR1), Event::NobodyLeft]);
+        assert_eq!(state, State::Done(ENDED));
+        assert!(!actions.iter().any(|action| matches!(action, Action::Forward(_))), "{actions:?}");
+    }
+
+    /// Behaviours: 8.
+    #[test]
+    fn a_status_becomes_0_only_where_the_stop_was_asked_for() {
+        let killed = Exit::Signal { number: libc::SIGTERM, core: false };
+        assert_eq!(Ending { exit: killed, asked: true }.status(&[143]), 0);
+        assert_eq!(Ending { exit: killed, asked: true }.status(&[]), 143);
+        assert_eq!(Ending { exit: killed, asked: false }.status(&[143]), 143);
+        assert_eq!(Ending { exit: Exit::Code(1), asked: true }.status(&[143]), 1);
+    }
+
+    /// Behaviours: 3, 10.
     #[test]
     fn statuses_are_the_services_own_or_128_and_the_signal() {
         assert_eq!(Exit::Code(7).status(), 7);

@@ -88,11 +88,26 @@ pub fn reset_signal_actions() {
     }
 }
 
-/// Sets the calling thread's signal mask. Async-signal-safe.
-pub fn set_signal_mask(mask: &SigSet) {
-    let raw: &libc::sigset_t = mask.as_ref();
-    // SAFETY: the set is a live one; the old mask is not asked for.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, raw, std::ptr::null_mut()) };
+/// All 64 signals; libc's own `sigfillset` leaves out those it uses itself (32 and 33, with musl 34 too).
+pub fn every_signal() -> SigSet {
+    // SAFETY: sigset_t is plain bits; the kernel looks at the first 64.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        std::ptr::from_mut(&mut all).cast::<u64>().write_unaligned(u64::MAX);
+        SigSet::from_sigset_t_unchecked(all)
+    }
+}
+
+/// Sets the calling thread's signal mask and returns the one of before. Async-signal-safe. The kernel's own call,
+/// because libc's would not touch the signals it uses itself.
+pub fn set_signal_mask(mask: &SigSet) -> SigSet {
+    let new: &libc::sigset_t = mask.as_ref();
+    // SAFETY: both sets are live and longer than the 8 bytes the kernel reads and writes.
+    unsafe {
+        let mut old: libc::sigset_t = std::mem::zeroed();
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, &mut old, 8usize);
+        SigSet::from_sigset_t_unchecked(old)
+    }
 }
 
 /// fork(2). In the child, only async-signal-safe calls may follow until exec.
@@ -129,13 +144,33 @@ pub fn execute(path: &CStr, arguments: &Pointers, environment: &Pointers) -> Err
 #[derive(Debug)]
 pub struct Pointers {
     pointers: Vec<*const libc::c_char>,
-    _strings: Vec<std::ffi::CString>,
+    strings: Vec<Vec<u8>>,
 }
 
 impl From<Vec<std::ffi::CString>> for Pointers {
     fn from(strings: Vec<std::ffi::CString>) -> Pointers {
-        let pointers = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
-        Pointers { pointers, _strings: strings }
+        let strings: Vec<Vec<u8>> = strings.into_iter().map(std::ffi::CString::into_bytes_with_nul).collect();
+        let pointers = strings.iter().map(|string| string.as_ptr().cast()).chain([std::ptr::null()]).collect();
+        Pointers { pointers, strings }
+    }
+}
+
+impl Pointers {
+    /// Writes `number` behind the `=` of the string at `index`, as far as it has room. Async-signal-safe.
+    pub fn set_number(&mut self, index: usize, number: u32) {
+        let Some(string) = self.strings.get_mut(index) else { return };
+        let start = string.iter().position(|byte| *byte == b'=').map_or(0, |at| at + 1);
+        let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+        if start + digits >= string.len() {
+            return;
+        }
+        let mut rest = number;
+        for digit in string[start..start + digits].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        string[start + digits] = 0;
+        self.pointers[index] = string.as_ptr().cast();
     }
 }
 

@@ -9,11 +9,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
 
 /// What a server's certificate must prove.
@@ -73,8 +74,8 @@ pub fn unused_config() -> Result<ClientConfig, TlsError> {
 fn build(verification: Verification, root: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match verification {
-        Verification::Full => issuer_verifier(root, &provider)?,
-        Verification::IssuerOnly => Arc::new(AnyName(issuer_verifier(root, &provider)?)),
+        Verification::Full => Arc::new(issuer_verifier(root, &provider, false)?),
+        Verification::IssuerOnly => Arc::new(issuer_verifier(root, &provider, true)?),
         Verification::Nothing => Arc::new(AnyCertificate(Arc::clone(&provider))),
     };
     let builder = ClientConfig::builder_with_provider(provider);
@@ -82,26 +83,29 @@ fn build(verification: Verification, root: Option<&Path>) -> Result<ClientConfig
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-fn issuer_verifier(root: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+fn issuer_verifier(root: Option<&Path>, provider: &Arc<CryptoProvider>, any_name: bool) -> Result<Issuer, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = root {
-        add_root(&mut roots, path).map_err(|reason| TlsError::RootCertificate { path: path.to_owned(), reason })?;
-    }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .build()
-        .map_err(|_| TlsError::NoRoots)
+    let own = match root {
+        Some(path) => {
+            add_root(&mut roots, path).map_err(|reason| TlsError::RootCertificate { path: path.to_owned(), reason })?
+        }
+        None => Vec::new(),
+    };
+    let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+    Ok(Issuer { chain: chain.map_err(|_| TlsError::NoRoots)?, own, any_name })
 }
 
-fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+/// Trusts the certificates of a PEM file, which holds at least one, and returns them.
+fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
-    let mut added = 0;
+    let mut added = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-        added += 1;
+        roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+        added.push(certificate);
     }
-    if added == 0 { Err("it holds no certificate".to_owned()) } else { Ok(()) }
+    if added.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(added) }
 }
 
 /// What a failed handshake means, for an operator.
@@ -130,12 +134,32 @@ fn bare_name(name: &str) -> &str {
     inner.trim_end_matches(')').trim_matches('"')
 }
 
-/// Verifies the chain and lets the name be anything. webpki looks at the name last, so a name that does not match
-/// means that everything before it was right.
+/// Verifies the chain, and the name unless any will do.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct Issuer {
+    chain: Arc<WebPkiServerVerifier>,
+    /// The certificates the operator trusts by name of their file.
+    own: Vec<CertificateDer<'static>>,
+    any_name: bool,
+}
 
-impl ServerCertVerifier for AnyName {
+impl Issuer {
+    /// A server that shows the very certificate the operator trusts, its own authority, as self-signed ones are: webpki
+    /// takes no authority for a server, while OpenSSL and Java do.
+    fn shows_our_own(
+        &self,
+        shown: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let parsed = ParsedCertificate::try_from(shown)?;
+        if !self.any_name {
+            verify_server_name(&parsed, name)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+}
+
+impl ServerCertVerifier for Issuer {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -144,10 +168,15 @@ impl ServerCertVerifier for AnyName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        use CertificateError::{NotValidForName, NotValidForNameContext};
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
+        use CertificateError::{NotValidForName, NotValidForNameContext, Other};
+        use rustls::Error::InvalidCertificate;
+        // webpki looks at the name last: where only that does not match, everything before it was right.
+        match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) if self.any_name => {
                 Ok(ServerCertVerified::assertion())
+            }
+            Err(InvalidCertificate(Other(_))) if self.own.iter().any(|own| own == end_entity) => {
+                self.shows_our_own(end_entity, server_name)
             }
             verdict => verdict,
         }
@@ -159,7 +188,7 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        self.chain.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -168,11 +197,11 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        self.chain.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.chain.supported_verify_schemes()
     }
 }
 
@@ -214,5 +243,32 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_show_the_very_authority_the_operator_trusts_under_its_own_name() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["db.example".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let (ours, other) =
+            (params.self_signed(&key).unwrap(), params.self_signed(&rcgen::KeyPair::generate().unwrap()));
+        let file = std::env::temp_dir().join(format!("dl-entry-own-authority-{}.pem", std::process::id()));
+        std::fs::write(&file, ours.pem()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let verdict = |shown: &CertificateDer<'_>, name: &'static str, any_name: bool| {
+            let verifier = issuer_verifier(Some(&file), &provider, any_name).unwrap();
+            let name = ServerName::try_from(name).unwrap();
+            verifier.verify_server_cert(shown, &[], &name, &[], UnixTime::now()).map(drop)
+        };
+        assert_eq!(verdict(ours.der(), "db.example", false), Ok(()));
+        assert!(verdict(ours.der(), "elsewhere.example", false).is_err());
+        assert_eq!(verdict(ours.der(), "elsewhere.example", true), Ok(()));
+        assert!(verdict(other.unwrap().der(), "db.example", true).is_err());
+        std::fs::remove_file(&file).unwrap();
     }
 }

@@ -736,6 +736,7 @@ mod tests {
         parse_duration(text).map_err(|why| why.what)
     }
 
+    /// Behaviours: 86.
     #[test]
     fn durations_take_trinos_gos_and_iso_spellings_and_refuse_bare_numbers() {
         assert_eq!(duration("60s"), Ok(60_000));
@@ -753,6 +754,7 @@ mod tests {
         assert_eq!(shown.accepted, "a duration with its unit: 60s, 2m, 1h30m or PT1M30S");
     }
 
+    /// Behaviours: 86.
     #[test]
     fn sizes_keep_each_services_meaning_of_a_unit() {
         assert_eq!(parse_datasize("4GB").unwrap(), 4 << 30);
@@ -769,6 +771,7 @@ mod tests {
         assert_eq!(show_jvmsize(2 << 30), "2g");
     }
 
+    /// Behaviours: 86.
     #[test]
     fn whole_numbers_are_decimal_and_nothing_else() {
         for bad in ["0x10", "1e3", "+5", "٣", "", "-", "5 5", "4294967296000000000000"] {
@@ -779,6 +782,7 @@ mod tests {
         assert_eq!(parse_port("0"), None);
     }
 
+    /// Behaviours: 86.
     #[test]
     fn addresses_are_told_from_urls() {
         assert_eq!(parse_host("[::1]"), Some("::1".into()));

@@ -33,6 +33,7 @@ async fn any_success_is_enough_where_nothing_is_expected() {
     ask(&probe(&server.url("/")), ATTEMPT).await.unwrap();
 }
 
+/// Behaviours: 95.
 #[tokio::test]
 async fn another_status_is_named_with_the_expected_ones_and_a_redirect_is_not_followed() {
     let moved = b"HTTP/1.1 301 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".to_vec();
@@ -79,6 +80,7 @@ async fn a_body_that_is_not_json_or_has_no_end_is_refused() {
     );
 }
 
+/// Behaviours: 95.
 #[tokio::test]
 async fn silence_a_slow_body_and_a_reset_end_in_time() {
     let short = Duration::from_millis(300);
@@ -151,6 +153,7 @@ async fn an_unverified_certificate_is_accepted_at_ones_own_address_only() {
     );
 }
 
+/// Behaviours: 95.
 #[tokio::test]
 async fn a_certificate_for_another_name_or_from_a_stranger_is_told_apart() {
     let server = testing::https("another.example").await;

@@ -135,6 +135,7 @@ pub(super) fn key_of_native_name(keys: &[String], name: &str) -> Option<String> 
 mod tests {
     use super::*;
 
+    /// Behaviours: 92.
     #[test]
     fn a_native_name_is_the_key_with_the_longest_text_of_its_own() {
         let keys = ["a.cache.ttl", "a.buckets.*.name", "a.buckets.*.iam.role-name", "a.map.*"].map(str::to_owned);
@@ -147,6 +148,7 @@ mod tests {
         assert_eq!(key("A_CACHE_TTLS"), None);
     }
 
+    /// Behaviours: 92.
     #[test]
     fn underscores_of_a_name_stand_for_dots_dashes_and_themselves() {
         assert_eq!(passthrough_key("query_max__run__time"), "query.max-run-time");

@@ -26,6 +26,7 @@ async fn nothing_to_wait_for_is_ready_at_once() {
     assert!(told.is_empty());
 }
 
+/// Behaviours: 95.
 #[tokio::test]
 async fn each_change_of_the_error_is_told_once() {
     let scripts = [503, 503, 503, 404, 404, 200].map(|status| Script::answer(status, "")).to_vec();
@@ -41,6 +42,7 @@ async fn each_change_of_the_error_is_told_once() {
     assert_eq!(told, changes);
 }
 
+/// Behaviours: 95, 100.
 #[tokio::test]
 async fn at_the_deadline_everything_pending_is_listed_with_its_last_error() {
     let port = testing::unused_port().await;
@@ -81,6 +83,7 @@ async fn its_own_deadline_ends_the_wait_for_all() {
     assert_eq!(outcome.unwrap_err().to_string(), told);
 }
 
+/// Behaviours: 95.
 #[tokio::test]
 async fn a_server_that_appears_just_before_the_deadline_is_seen() {
     let path = std::env::temp_dir().join(format!("dl-entry-late-{}", std::process::id()));
@@ -119,6 +122,7 @@ async fn a_question_that_cannot_be_asked_ends_the_wait_at_once() {
     assert_eq!(outcome.unwrap_err().to_string(), told);
 }
 
+/// Behaviours: 100.
 #[tokio::test]
 async fn fifty_dependencies_are_waited_for_at_once_and_all_listed() {
     let port = testing::unused_port().await;
@@ -163,6 +167,7 @@ fn postgres_error(code: &str, message: &str) -> Vec<u8> {
     bytes
 }
 
+/// Behaviours: 97.
 #[tokio::test]
 async fn a_postgresql_that_is_starting_up_is_not_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

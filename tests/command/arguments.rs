@@ -83,6 +83,7 @@ fn the_image_names_its_service_in_a_file_and_the_operator_overrides_it() {
     assert_eq!(ended(command).code(), 64);
 }
 
+/// Behaviours: 6.
 #[test]
 fn a_command_line_that_cannot_be_understood_is_a_usage_error_on_stderr() {
     for arguments in [

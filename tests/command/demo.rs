@@ -103,7 +103,12 @@ impl Demo {
     /// Any program that sees the demo service under /etc.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-ec", SETUP, "sh"]).arg(self.path()).args(words).env_clear();
+        command
+            .args(["-m", "sh", "-ec", SETUP, "sh"])
+            .arg(self.path())
+            .args(words)
+            .env_clear()
+            .env("DL_NAME_SERVICE", "off");
         command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("DL_SERVICE", "demo");
         command.env("DL_RUN_DIR", self.run()).env("DL_HEALTH_ADDR", format!("127.0.0.1:{}", self.health));
         command

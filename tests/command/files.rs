@@ -43,6 +43,7 @@ fn old_file(demo: &Demo) -> std::path::PathBuf {
     demo.file()
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_link_a_folder_or_a_pipe_in_the_way_is_refused_and_stays() {
     for (what, make) in [
@@ -62,6 +63,7 @@ fn a_link_a_folder_or_a_pipe_in_the_way_is_refused_and_stays() {
     }
 }
 
+/// Behaviours: 74.
 #[test]
 fn a_read_only_file_system_is_refused_with_what_to_mount() {
     let demo = Demo::new(STOP);
@@ -73,6 +75,7 @@ fn a_read_only_file_system_is_refused_with_what_to_mount() {
     assert!(ended.stderr.ends_with(&message), "{}", ended.stderr);
 }
 
+/// Behaviours: 74.
 #[test]
 fn a_folder_of_somebody_else_is_refused_with_what_to_change() {
     let demo = Demo::new(STOP);
@@ -89,6 +92,7 @@ fn a_folder_of_somebody_else_is_refused_with_what_to_change() {
     assert_eq!(names(file.parent().unwrap()), ["demo.properties"]);
 }
 
+/// Behaviours: 6, 74.
 #[test]
 fn a_full_disk_leaves_the_old_file_and_no_other() {
     let demo = Demo::new("[[file]]\ntemplate = \"large.tera\"\npath = \"{{ etc }}/large\"\nformat = \"plain\"\n");
@@ -106,6 +110,7 @@ fn a_full_disk_leaves_the_old_file_and_no_other() {
     assert!(ended.stderr.contains(&message), "{}", ended.stderr);
 }
 
+/// Behaviours: 79.
 #[test]
 fn unchanged_content_keeps_the_file_and_changed_content_replaces_it_whole() {
     let demo = Demo::new(STOP);
@@ -128,6 +133,7 @@ fn unchanged_content_keeps_the_file_and_changed_content_replaces_it_whole() {
     assert_eq!(names(&demo.run().join("demo")), ["demo.properties"]);
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_file_the_operator_mounted_read_only_is_kept_and_the_variables_without_effect_are_named() {
     let demo = Demo::new(STOP);
@@ -142,6 +148,7 @@ fn a_file_the_operator_mounted_read_only_is_kept_and_the_variables_without_effec
     assert_eq!(std::fs::read_to_string(mine).unwrap(), "theirs\n");
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_file_mounted_writable_is_written_in_place_with_one_warning() {
     let demo = Demo::new(STOP);
@@ -154,6 +161,7 @@ fn a_file_mounted_writable_is_written_in_place_with_one_warning() {
     assert_eq!(std::fs::read_to_string(mine).unwrap(), "port = 8080\n");
 }
 
+/// Behaviours: 74, 78.
 #[test]
 fn nothing_is_written_where_one_file_of_several_cannot_be() {
     let second = "[[file]]\ntemplate = \"second.tera\"\npath = \"{{ etc }}/second\"\nformat = \"plain\"\n";
@@ -167,6 +175,7 @@ fn nothing_is_written_where_one_file_of_several_cannot_be() {
     assert_eq!(names(&demo.run().join("demo")), ["demo.properties", "second"]);
 }
 
+/// Behaviours: 6, 78, 91.
 #[test]
 fn a_template_that_cannot_be_filled_is_65_and_nothing_is_written() {
     let demo = Demo::new("");

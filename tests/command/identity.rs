@@ -31,9 +31,11 @@ fn entry_as(folder: &Folder, options: &[&str], arguments: &[&str]) -> Command {
     require_root("another user is needed");
     let mut command = Command::new("setpriv");
     command.args(options).arg(folder.binary()).args(arguments).env_clear().env("PATH", "/usr/bin:/bin");
+    command.env("DL_NAME_SERVICE", "off");
     command
 }
 
+/// Behaviours: 61, 62.
 #[test]
 fn root_is_dropped_for_uid_and_gid_1000_without_other_groups() {
     require_root("there is no root to drop");
@@ -46,6 +48,7 @@ fn root_is_dropped_for_uid_and_gid_1000_without_other_groups() {
     assert_eq!(id, "1000\n");
 }
 
+/// Behaviours: 61.
 #[test]
 fn groups_of_root_are_dropped_with_it() {
     let folder = Folder::new("groups");
@@ -53,6 +56,7 @@ fn groups_of_root_are_dropped_with_it() {
     assert_eq!(field(&status, "Groups"), ["1000"]);
 }
 
+/// Behaviours: 62.
 #[test]
 fn a_service_of_root_is_dropped_too_and_its_files_are_its_own() {
     let demo = Demo::new(STOP);
@@ -64,11 +68,12 @@ fn a_service_of_root_is_dropped_too_and_its_files_are_its_own() {
     assert!(said.ends_with("\n1000:1000 640\n"), "{said}");
 }
 
+/// Behaviours: 65.
 #[test]
 fn who_is_not_root_stays_who_they_are() {
     let folder = Folder::new("stay");
     for (uid, gid) in [("1000", "1000"), ("123456", "0")] {
-        let user = ["--reuid", uid, "--regid", gid, "--clear-groups"];
+        let user = ["--reuid", uid, "--regid", gid, "--clear-groups", "--no-new-privs"];
         let status = ended(entry_as(&folder, &user, &["sh", "-c", STATUS])).stdout;
         assert_eq!(field(&status, "Uid"), [uid; 4]);
         assert_eq!(field(&status, "Gid"), [gid; 4]);
@@ -77,6 +82,7 @@ fn who_is_not_root_stays_who_they_are() {
     }
 }
 
+/// Behaviours: 65.
 #[test]
 fn a_service_of_an_unknown_user_in_group_0_runs_and_writes_its_files() {
     let demo = Demo::new(STOP);
@@ -91,6 +97,7 @@ fn a_service_of_an_unknown_user_in_group_0_runs_and_writes_its_files() {
     assert_eq!(ended(command).stdout, expected);
 }
 
+/// Behaviours: 63.
 #[test]
 fn capabilities_somebody_gave_us_end_with_us() {
     let folder = Folder::new("ambient");
@@ -101,10 +108,11 @@ fn capabilities_somebody_gave_us_end_with_us() {
     assert_no_capabilities(&status, &["CapInh", "CapPrm", "CapEff", "CapAmb"]);
 }
 
+/// Behaviours: 6, 64.
 #[test]
 fn root_without_the_right_to_drop_it_is_refused_and_nothing_runs() {
     let folder = Folder::new("refused");
-    for (missing, capability) in [("-setuid", "CAP_SETUID"), ("-setgid", "CAP_SETGID")] {
+    for (missing, capability) in [("-setuid", "CAP_SETUID"), ("-setgid", "CAP_SETGID"), ("-all", "CAP_SETGID")] {
         let options = ["--bounding-set", missing, "--inh-caps", "-all"];
         let ended = Running::start(entry_as(&folder, &options, &["echo", "ran"])).ended(LONG);
         assert_eq!((ended.code(), ended.stdout.as_str()), (77, ""), "{}", ended.stderr);
@@ -161,6 +169,7 @@ fn names(environment: &str) -> Vec<&str> {
     names
 }
 
+/// Behaviours: 48.
 #[test]
 fn the_services_environment_has_nothing_of_ours_and_only_the_secrets_its_contract_exports() {
     let demo = Demo::new(STOP);
@@ -176,6 +185,7 @@ fn the_services_environment_has_nothing_of_ours_and_only_the_secrets_its_contrac
     assert!(environment.contains(&format!("DEMO_TOKEN={token}\n")) && !environment.contains(password), "{environment}");
 }
 
+/// Behaviours: 48.
 #[test]
 fn a_program_without_a_contract_gets_the_environment_without_what_is_ours() {
     let mut command = entry(&["env"]);
@@ -184,6 +194,7 @@ fn a_program_without_a_contract_gets_the_environment_without_what_is_ours() {
     assert_eq!(names(&environment), ["DEMO_PORT", "EMPTY", "HOME", "PATH"], "{environment}");
 }
 
+/// Behaviours: 84.
 #[test]
 fn no_secret_is_on_a_command_line_or_in_our_own_arguments() {
     let demo = Demo::new(STOP);
@@ -196,6 +207,7 @@ fn no_secret_is_on_a_command_line_or_in_our_own_arguments() {
     assert!(!said.contains("correct horse"), "{said}");
 }
 
+/// Behaviours: 42.
 #[test]
 fn only_the_three_standard_streams_are_open_in_the_child() {
     let binary = binary();
@@ -214,6 +226,7 @@ fn only_the_three_standard_streams_are_open_in_the_child() {
     assert_eq!(ended(command).stdout.replace("3\n", ""), "0\n1\n2\n");
 }
 
+/// Behaviours: 39.
 #[test]
 fn the_child_has_no_signal_blocked_or_ignored() {
     let binary = binary();

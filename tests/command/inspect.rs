@@ -33,6 +33,7 @@ fn keys(value: &Value) -> Vec<&str> {
 
 // --- check-env ----------------------------------------------------------------------------------------------------
 
+/// Behaviours: 6, 85, 87.
 #[test]
 fn a_right_environment_is_0_and_a_broken_one_78_with_every_problem() {
     let demo = Demo::new(STOP);
@@ -74,6 +75,7 @@ fn a_service_with_a_broken_environment_gives_the_same_report_and_does_not_start(
     assert!(!demo.file().exists());
 }
 
+/// Behaviours: 85.
 #[test]
 fn the_json_report_has_the_documented_shape() {
     let demo = Demo::new(STOP);
@@ -102,6 +104,7 @@ fn the_json_report_has_the_documented_shape() {
     assert_eq!(keys(&report["values"][0]), ["variable", "value", "source", "secret"]);
 }
 
+/// Behaviours: 85.
 #[test]
 fn the_json_report_is_the_same_every_time_and_says_when_all_is_well() {
     let demo = Demo::new(STOP);
@@ -137,6 +140,7 @@ fn env_files_are_the_whole_environment_and_a_later_one_wins() {
     assert_eq!(values, BTreeMap::from(expected));
 }
 
+/// Behaviours: 87.
 #[test]
 fn unknown_variables_are_warnings_and_errors_when_strict() {
     let demo = Demo::new(STOP);
@@ -224,6 +228,7 @@ fn assert_kept(secret: &str, text: &str, what: &str) {
     }
 }
 
+/// Behaviours: 84.
 #[test]
 fn no_output_of_any_command_has_a_secret_in_any_spelling() {
     let demo = Demo::new(STOP);
@@ -252,6 +257,7 @@ fn no_output_of_any_command_has_a_secret_in_any_spelling() {
     }
 }
 
+/// Behaviours: 84.
 #[test]
 fn a_secret_in_other_spellings_inside_other_values_is_redacted_too() {
     let demo = Demo::new(STOP);
@@ -391,6 +397,7 @@ fn ask(demo: &Demo, question: &str) -> (i32, String) {
     (answer.code(), answer.stdout)
 }
 
+/// Behaviours: 106.
 #[test]
 fn health_is_no_then_yes_and_no_again_before_the_service_is_asked_to_stop() {
     let (port, status) = service(503);
@@ -441,6 +448,7 @@ fn health_can_be_turned_off_and_the_service_runs() {
     assert!(try_get(demo.health, "/livez").is_err());
 }
 
+/// Behaviours: 6, 107.
 #[test]
 fn an_address_that_is_taken_is_an_error_before_the_service_starts() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -476,7 +484,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
 fn the_metrics_have_the_documented_names_and_count() {
     let demo = Demo::new(STOP);
     let mut command = demo.entry(&[]);
-    command.env("DEMO_SCRIPT", "trap 'echo heard' USR1; (sleep 0.1 &); echo up; while :; do sleep 0.05; done");
+    command.env("DEMO_SCRIPT", "trap 'echo heard' USR1; (sleep 1 &); echo up; while :; do sleep 0.05; done");
     let mut running = Running::start(command);
     running.await_text(LONG, "demo is ready");
     running.await_text(LONG, "up\n");

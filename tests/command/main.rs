@@ -9,11 +9,18 @@ mod support;
 mod arguments;
 mod demo;
 mod files;
+mod forwarding;
+mod given;
 mod identity;
 mod inspect;
+mod java;
 mod memory;
+mod names;
 mod phases;
+mod reaping;
 mod signals;
+mod surroundings;
+mod terminal;
 
 use std::time::Duration;
 

@@ -69,6 +69,7 @@ impl Silent {
     }
 }
 
+/// Behaviours: 27, 29.
 #[test]
 fn a_stop_while_a_secret_is_read_from_a_pipe_is_prompt() {
     for (signal, code) in [(SIGTERM, 143), (SIGINT, 130), (SIGQUIT, 131), (SIGHUP, 129)] {
@@ -85,6 +86,7 @@ fn a_stop_while_a_secret_is_read_from_a_pipe_is_prompt() {
     }
 }
 
+/// Behaviours: 82.
 #[test]
 fn a_secret_comes_through_a_pipe_in_pieces() {
     let demo = Demo::new(STOP);
@@ -105,6 +107,7 @@ fn a_secret_comes_through_a_pipe_in_pieces() {
     assert!(ended.stdout.ends_with("password = correct horse battery\n"), "{}", ended.stdout);
 }
 
+/// Behaviours: 6, 82.
 #[test]
 fn a_pipe_that_is_closed_without_a_word_is_an_empty_secret() {
     let demo = Demo::new(STOP);
@@ -118,6 +121,7 @@ fn a_pipe_that_is_closed_without_a_word_is_an_empty_secret() {
     assert!(ended.stderr.contains(&format!("names {secret}, which is empty")), "{}", ended.stderr);
 }
 
+/// Behaviours: 27, 29.
 #[test]
 fn a_stop_while_a_dependency_is_waited_for_is_prompt() {
     let port = free_port();
@@ -134,6 +138,7 @@ fn a_stop_while_a_dependency_is_waited_for_is_prompt() {
     assert_never_started(&stopped(running, SIGTERM), 143);
 }
 
+/// Behaviours: 27.
 #[test]
 fn a_stop_while_a_dependency_accepts_and_never_answers_is_prompt() {
     let silent = Silent::new();
@@ -155,6 +160,7 @@ fn with_task(demo_port: u16) -> String {
     )
 }
 
+/// Behaviours: 27.
 #[test]
 fn a_stop_while_a_task_is_done_ends_the_service_and_the_task() {
     let silent = Silent::new();
@@ -171,6 +177,7 @@ fn a_stop_while_a_task_is_done_ends_the_service_and_the_task() {
     assert_eq!((ended.code(), ended.stdout.as_str()), (143, "started\n"), "{}", ended.stderr);
 }
 
+/// Behaviours: 27.
 #[test]
 fn a_stop_while_the_service_starts_is_prompt() {
     let silent = Silent::new();
@@ -184,6 +191,7 @@ fn a_stop_while_the_service_starts_is_prompt() {
     assert!(!ended.stderr.contains("is ready"), "{}", ended.stderr);
 }
 
+/// Behaviours: 9, 27.
 #[test]
 fn a_stop_while_the_service_runs_is_prompt_and_its_own_status_is_returned() {
     for (script, code) in [
@@ -203,6 +211,7 @@ fn a_stop_while_the_service_runs_is_prompt_and_its_own_status_is_returned() {
     }
 }
 
+/// Behaviours: 106.
 #[test]
 fn a_service_that_is_being_stopped_never_becomes_ready_again() {
     let silent = Silent::new();
@@ -229,6 +238,7 @@ fn a_service_that_is_being_stopped_never_becomes_ready_again() {
     assert_eq!(ended.code(), 137, "{}", ended.stderr);
 }
 
+/// Behaviours: 30.
 #[test]
 fn while_it_stops_a_second_and_third_request_are_honoured() {
     let demo = Demo::new(
@@ -269,6 +279,7 @@ fn a_rung_that_is_a_request_is_sent_and_one_that_is_refused_leads_on_at_once() {
     }
 }
 
+/// Behaviours: 6, 99, 100.
 #[test]
 fn at_the_deadline_every_missing_dependency_is_named_with_its_last_error_and_nothing_starts() {
     let (first, second) = (free_port(), free_port());
@@ -295,6 +306,7 @@ set DL_WAIT_TIMEOUT higher if they only need more time
     assert_eq!(report, expected, "{}", ended.stderr);
 }
 
+/// Behaviours: 106.
 #[test]
 fn while_it_waits_the_endpoint_lives_and_names_what_is_missing() {
     let port = free_port();
@@ -312,6 +324,7 @@ fn while_it_waits_the_endpoint_lives_and_names_what_is_missing() {
     assert_eq!(stopped(running, SIGTERM).code(), 143);
 }
 
+/// Behaviours: 18.
 #[test]
 fn an_orphan_that_ends_while_a_dependency_is_waited_for_is_reaped() {
     // Our own children before the service: what a shell left running when it became us.

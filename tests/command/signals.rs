@@ -14,7 +14,7 @@ const LISTENER: &str = "for signal in TERM INT HUP QUIT USR1 USR2 WINCH; do trap
 /// Cannot be asked to end.
 const DEAF: &str = "trap '' TERM; echo up; i=0; while [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done";
 
-fn started(command: Command) -> Running {
+pub fn started(command: Command) -> Running {
     let mut running = Running::start(command);
     running.await_text(LONG, "up\n");
     running
@@ -24,6 +24,7 @@ fn listener() -> Running {
     started(entry(&["sh", "-c", LISTENER]))
 }
 
+/// Behaviours: 25.
 #[test]
 fn every_signal_is_forwarded_once_and_in_order() {
     let mut running = listener();
@@ -58,6 +59,7 @@ fn signals_sent_together_all_arrive() {
     assert_eq!(names, ["HUP", "INT", "USR1", "USR2"]);
 }
 
+/// Behaviours: 28, 40.
 #[test]
 fn a_signal_that_comes_before_our_first_statement_is_not_lost() {
     // Sent while it is blocked, it is already there when the binary starts. The program is started with the same
@@ -74,6 +76,7 @@ fn a_signal_that_comes_before_our_first_statement_is_not_lost() {
     });
 }
 
+/// Behaviours: 3.
 #[test]
 fn the_status_is_the_programs_own_or_128_and_the_signal() {
     for (script, code) in [
@@ -98,6 +101,7 @@ fn our_own_status_is_an_exit_even_where_the_program_died_by_a_signal() {
     assert_eq!(ended.status.code(), Some(143));
 }
 
+/// Behaviours: 5, 111.
 #[test]
 fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() {
     let folder = Folder::new("exec");
@@ -105,7 +109,9 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
     folder.write("empty", "");
     folder.write("text", "echo no interpreter\n");
     folder.write("lost", "#!/no/such/shell -e\n");
-    for name in ["empty", "text", "lost"] {
+    // The first lines of an ELF file for the machine 0xfeed.
+    folder.write("foreign", "\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x6d\x7e\x01\0\0\0");
+    for name in ["empty", "text", "lost", "foreign"] {
         std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).unwrap();
     }
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -116,6 +122,7 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
             127,
             "no-such-program is not found on PATH (/usr/local/bin:/usr/bin:/bin)".into(),
         ),
+        (path("foreign"), 126, format!("{shown}/foreign cannot be executed: it is built for another machine (")),
         (path("missing"), 127, format!("{shown}/missing does not exist")),
         (path("lost"), 127, format!("{shown}/lost needs /no/such/shell, which does not exist")),
         (path("plain"), 126, format!("{shown}/plain cannot be executed: it is not executable (chmod +x); mode ")),
@@ -133,6 +140,7 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
     }
 }
 
+/// Behaviours: 11, 21.
 #[test]
 fn orphans_are_adopted_and_reaped() {
     // A grandchild whose parent ends at once: it must come to us, and not stay as a zombie once it ends.
@@ -148,6 +156,7 @@ fn orphans_are_adopted_and_reaped() {
     assert_eq!(running.ended(LONG).code(), 143);
 }
 
+/// Behaviours: 11.
 #[test]
 fn a_hundred_orphans_that_end_together_leave_no_zombie() {
     let script = "i=0; while [ $i -lt 100 ]; do (sleep 0.3 &); i=$((i+1)); done; echo up; exec sleep 1000";
@@ -155,6 +164,7 @@ fn a_hundred_orphans_that_end_together_leave_no_zombie() {
     until(LONG, "only the main process is left", || (descendants(running.pid()).len() == 1).then_some(()));
 }
 
+/// Behaviours: 103.
 #[test]
 fn what_the_program_leaves_behind_is_ended_with_it() {
     let running = started(entry(&["sh", "-c", "setsid sleep 1000 & sleep 1001 & echo up; sleep 0.2; exit 5"]));
@@ -165,7 +175,7 @@ fn what_the_program_leaves_behind_is_ended_with_it() {
 }
 
 /// The binary as process 1 of a PID namespace.
-fn as_pid_1(script: &str) -> Command {
+pub fn as_pid_1(script: &str) -> Command {
     require_root("a PID namespace of its own needs it");
     let mut command = Command::new("unshare");
     command.args(["-p", "-f", "--mount-proc", "--kill-child"]).arg(binary()).args(["sh", "-c", script]);
@@ -173,6 +183,7 @@ fn as_pid_1(script: &str) -> Command {
     command
 }
 
+/// Behaviours: 11, 18.
 #[test]
 fn as_pid_1_it_reaps_orphans_and_returns_the_status() {
     let script = "(sh -c 'echo orphan; sleep 0.2' &); sleep 0.1; cat /proc/1/comm; sleep 0.7
@@ -181,6 +192,7 @@ fn as_pid_1_it_reaps_orphans_and_returns_the_status() {
     assert_eq!((ended.code(), ended.stdout.as_str()), (9, "orphan\ndl-entry\n"), "{}", ended.stderr);
 }
 
+/// Behaviours: 25.
 #[test]
 fn as_pid_1_it_forwards_signals_the_kernel_would_not_give_it() {
     let mut running = started(as_pid_1(LISTENER));
@@ -193,6 +205,7 @@ fn as_pid_1_it_forwards_signals_the_kernel_would_not_give_it() {
     }
 }
 
+/// Behaviours: 103.
 #[test]
 fn as_pid_1_it_ends_everybody_it_would_leave_behind() {
     let ended = Running::start(as_pid_1("setsid sleep 1000 & setsid sleep 1000 & exit 3")).ended(LONG);
@@ -206,6 +219,7 @@ fn stopped(running: Running, signal: Signal) -> (i32, Duration) {
     (running.ended(LONG).code(), begun.elapsed())
 }
 
+/// Behaviours: 101.
 #[test]
 fn a_program_that_ignores_term_is_killed_at_the_stop_timeout() {
     let mut command = entry(&["sh", "-c", DEAF]);
@@ -215,6 +229,7 @@ fn a_program_that_ignores_term_is_killed_at_the_stop_timeout() {
     assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "{took:?}");
 }
 
+/// Behaviours: 101.
 #[test]
 fn asking_again_does_not_put_off_the_stop_timeout() {
     let mut command = entry(&["sh", "-c", DEAF]);
@@ -230,6 +245,7 @@ fn asking_again_does_not_put_off_the_stop_timeout() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
+/// Behaviours: 101.
 #[test]
 fn a_service_that_ignores_its_ladder_is_killed_at_the_stop_timeout() {
     let demo = Demo::new("[[stop]]\nsignal = \"SIGTERM\"\nwithin = \"10m\"\n");
@@ -240,6 +256,7 @@ fn a_service_that_ignores_its_ladder_is_killed_at_the_stop_timeout() {
     assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
+/// Behaviours: 26, 101.
 #[test]
 fn a_rung_that_is_over_leads_to_the_next_and_the_last_to_kill() {
     let ladder = ["USR1", "INT"].map(|signal| format!("[[stop]]\nsignal = \"SIG{signal}\"\nwithin = \"1s\"\n"));
@@ -252,6 +269,7 @@ fn a_rung_that_is_over_leads_to_the_next_and_the_last_to_kill() {
     assert_eq!((ended.code(), ended.stdout.as_str()), (137, "up\nUSR1\nINT\n"), "{}", ended.stderr);
 }
 
+/// Behaviours: 30.
 #[test]
 fn a_second_request_to_stop_skips_to_the_next_rung() {
     let ladder = ["USR1", "INT"].map(|signal| format!("[[stop]]\nsignal = \"SIG{signal}\"\nwithin = \"10m\"\n"));

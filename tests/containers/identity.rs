@@ -32,16 +32,26 @@ fn started_as_root_the_service_is_1000_without_capabilities_for_good() {
 #[test]
 fn a_random_user_on_a_read_only_root_without_capabilities_gets_its_files_and_becomes_ready() {
     let script = format!("cat /proc/self/status; echo home $HOME; cat {FILE}; {LISTEN}");
-    let settings = Settings::script(&script).env("DEMO_PORT", "8080").strict().tmpfs("/run/dl");
-    let container = settings.start();
+    let settings = Settings::script(&script).env("DEMO_PORT", "8080").strict();
+    let container = settings.tmpfs("/run/dl").tmpfs("/var/run/nscd").start();
     until(LONG, "healthy", || (container.health() == Some(HealthStatusEnum::HEALTHY)).then_some(()));
     let (said, log) = container.said();
     assert_eq!((field(&said, "Uid"), field(&said, "Gid")), (vec!["123456"; 4], vec!["0"; 4]));
     assert_powerless(&said);
     assert!(said.contains("\nhome /run/dl\n") && said.contains("\nport = 8080\n"), "{said}");
-    assert!(log.contains("demo is ready") && !log.contains("cannot"), "{log}");
+    assert!(log.contains("demo is ready") && !log.contains("WARN"), "{log}");
     let ended = container.stop();
     assert_eq!(ended.status, 128 + 15, "{}", ended.stderr);
+}
+
+#[test]
+fn a_random_user_has_a_name_where_the_names_socket_can_be() {
+    let settings = || Settings::script("whoami; id -un 123456; perl -e 'print +(getpwuid $<)[7]'").strict();
+    let said = settings().tmpfs("/run/dl").tmpfs("/var/run/nscd").run().success();
+    assert_eq!(said, "shusr\nshusr\n/run/dl");
+    let without = settings().tmpfs("/run/dl").run();
+    let warning = "uid 123456 has no name here, and /var/run/nscd cannot be used to give it one: read-only file system";
+    assert!(without.stderr.contains(warning) && !without.stdout.contains("shusr"), "{without:?}");
 }
 
 #[test]

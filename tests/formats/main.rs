@@ -75,21 +75,25 @@ fn check_java(format: Format) {
     }
 }
 
+/// Behaviours: 88.
 #[test]
 fn java_reads_back_what_properties_writes() {
     check_java(Format::Properties);
 }
 
+/// Behaviours: 88.
 #[test]
 fn smallrye_reads_back_what_smallrye_writes() {
     check_java(Format::Smallrye);
 }
 
+/// Behaviours: 88.
 #[test]
 fn airlift_reads_back_what_airlift_writes() {
     check_java(Format::Airlift);
 }
 
+/// Behaviours: 88.
 #[test]
 fn the_java_launcher_reads_back_what_jvm_options_writes() {
     let cases = writable(Format::JvmOptions);
@@ -107,21 +111,25 @@ fn check_python(format: Format, reader: &str, file: impl Fn(&str) -> String) {
     }
 }
 
+/// Behaviours: 88.
 #[test]
 fn pyyaml_reads_back_what_yaml_writes() {
     check_python(Format::Yaml, "yaml", |escaped| format!("a: 1\nlist:\n  - key: {escaped}\n    z: 2\n"));
 }
 
+/// Behaviours: 88.
 #[test]
 fn python_reads_back_what_json_writes() {
     check_python(Format::Json, "json", |escaped| format!("{{\"list\": [{{\"key\": {escaped}}}]}}"));
 }
 
+/// Behaviours: 88.
 #[test]
 fn elementtree_reads_back_what_xml_writes() {
     check_python(Format::Xml, "xml", |escaped| format!("<c><p name=\"{escaped}\">{escaped}</p></c>"));
 }
 
+/// Behaviours: 88.
 #[test]
 fn postgresql_reads_back_what_postgresql_conf_writes() {
     let cases = writable(Format::PostgresqlConf);

@@ -16,6 +16,7 @@ use dl_entry::{catalogue, compose, render, report, settings};
 /// File name below `expected/` → content.
 type Outcome = BTreeMap<PathBuf, String>;
 
+/// Behaviours: 94.
 #[test]
 fn every_case_comes_out_as_expected() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");

@@ -151,6 +151,7 @@ fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
+/// Behaviours: 106.
 #[test]
 fn each_path_answers_in_each_phase() {
     let server = Server::start(Probe::Answers);
@@ -201,6 +202,7 @@ fn metrics_say_what_they_are() {
     assert!(answer.ends_with("\n# EOF\n"), "{answer}");
 }
 
+/// Behaviours: 107.
 #[test]
 fn head_gets_the_head_of_the_answer_and_the_connection_lives_on() {
     let server = Server::ready(Probe::Answers);
@@ -213,6 +215,7 @@ fn head_gets_the_head_of_the_answer_and_the_connection_lives_on() {
     assert_eq!(body(second).len(), 20);
 }
 
+/// Behaviours: 107.
 #[test]
 fn pipelined_requests_are_answered_in_order_and_a_hundred_are_enough() {
     let server = Server::ready(Probe::Answers);
@@ -222,6 +225,7 @@ fn pipelined_requests_are_answered_in_order_and_a_hundred_are_enough() {
     assert_eq!(statuses, ["200", "404"].repeat(50));
 }
 
+/// Behaviours: 107.
 #[test]
 fn what_is_wrong_with_a_request_is_its_answer() {
     let server = Server::start(Probe::Answers);
@@ -246,6 +250,7 @@ fn what_is_wrong_with_a_request_is_its_answer() {
     assert_eq!(body.matches("HTTP/1.1 200").count(), 1, "a body was taken for a request: {body}");
 }
 
+/// Behaviours: 107.
 #[test]
 fn slow_silent_and_half_open_connections_are_closed_at_the_deadline() {
     let server = Server::start(Probe::Answers);
@@ -267,6 +272,7 @@ fn slow_silent_and_half_open_connections_are_closed_at_the_deadline() {
     assert!((Duration::from_millis(950)..Duration::from_secs(3)).contains(&took), "{took:?}");
 }
 
+/// Behaviours: 107.
 #[test]
 fn two_thousand_connections_are_all_ended_and_somebody_who_asks_is_answered() {
     let server = Server::ready(Probe::Answers);
@@ -316,6 +322,7 @@ fn a_probe_that_fails_or_hangs_is_the_reason_for_not_ready() {
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
 
+/// Behaviours: 106.
 #[test]
 fn a_stop_that_begins_during_the_probe_is_not_ready() {
     let server = Server::ready(Probe::AnswersAfter(Duration::from_millis(300)));
@@ -332,6 +339,7 @@ fn a_stop_that_begins_during_the_probe_is_not_ready() {
     assert!(answer.ends_with(": nessie is being stopped\n"), "{answer}");
 }
 
+/// Behaviours: 109.
 #[test]
 fn nothing_wakes_up_while_nobody_asks() {
     let server = Server::ready(Probe::Answers);
@@ -386,6 +394,7 @@ fn the_client_is_not_held_by_somebody_elses_server() {
     assert_eq!(other.join().unwrap(), expected);
 }
 
+/// Behaviours: 107.
 #[test]
 fn a_port_in_use_is_explained() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -400,6 +409,7 @@ fn a_port_in_use_is_explained() {
     assert_eq!(health::bind("192.0.2.1:9190").unwrap_err().to_string(), foreign);
 }
 
+/// Behaviours: 107.
 #[test]
 fn every_address_of_both_families_or_of_one() {
     let wildcard = health::bind(":0").unwrap().unwrap();

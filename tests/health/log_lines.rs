@@ -75,6 +75,7 @@ fn panic_with_a_secret() {
     panic!("no place for aHVudGVyMjI=");
 }
 
+/// Behaviours: 84, 113.
 #[test]
 fn a_panic_is_one_redacted_line() {
     let lines = stderr_lines("panic_with_a_secret");

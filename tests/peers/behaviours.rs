@@ -52,6 +52,7 @@ fn prefixed(prefix: &[&str], peer: &Peer, script: &str) -> Command {
     let mut words = prefix.iter().copied().chain(peer_words).chain(["sh", "-c", script]);
     let mut command = Command::new(words.next().unwrap());
     command.args(words).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("DL_HEALTH_ADDR", "off");
+    command.env("DL_NAME_SERVICE", "off");
     command.env("HOME", "/root").env("USER", "root").env("LOGNAME", "root").env("DL_STOP_TIMEOUT", "1s");
     command
 }
@@ -116,6 +117,7 @@ fn closed_input(peer: &Peer) -> Result<(), String> {
 fn run_path(peer: &Peer, path: &str) -> Result<(i32, bool), String> {
     let mut command = Command::new(&peer.words[0]);
     command.args(&peer.words[1..]).arg(path).env_clear().env("PATH", "/usr/bin:/bin").env("DL_HEALTH_ADDR", "off");
+    command.env("DL_NAME_SERVICE", "off");
     let ended = end(command)?;
     Ok((ended.code(), ended.stderr.contains(path)))
 }

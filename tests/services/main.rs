@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod failure;
 mod minio;
 mod nessie;
 mod service;

@@ -4,14 +4,20 @@ use crate::minio::Minio;
 use crate::nessie::Nessie;
 use crate::service::{Answer, HOSTILE, LONG, Service, artifact, curl, java_home, turn};
 use crate::support::{Running, free_port, until};
+use nix::sys::signal::Signal;
 use serde_json::Value;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// What counts as prompt for a JVM that has little to finish.
 const PROMPT: Duration = Duration::from_secs(15);
+
+/// What the workers here may take to drain: twice their TRINO_SHUTDOWN_GRACE_PERIOD and a minute.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(72);
 
 struct Trino {
     service: Service,
@@ -22,8 +28,15 @@ struct Trino {
 }
 
 impl Trino {
-    /// What differs between a container and this machine: folders, ports, loopback, little memory.
+    /// The documented minimum, and a Java that compiles less: it starts with half the work.
     fn new(test: &str) -> Trino {
+        let mut trino = Trino::minimum(test);
+        trino.service.set("TRINO_JVM_OPTIONS", "-XX:TieredStopAtLevel=1");
+        trino
+    }
+
+    /// What differs between a container and this machine: folders, ports, loopback, little memory.
+    fn minimum(test: &str) -> Trino {
         let mut service = Service::new("trino", test);
         let (port, data) = (free_port(), service.own_folder("data"));
         service.set("JAVA_HOME", java_home().display()).set("TRINO_HOME", artifact("trino-server-476").display());
@@ -82,7 +95,7 @@ impl Trino {
 #[test]
 fn the_documented_minimum_is_first_not_ready_then_ready_and_answers() {
     let _turn = turn();
-    let trino = Trino::new("minimum");
+    let trino = Trino::minimum("minimum");
     let mut running = trino.service.start();
     let first = until(PROMPT, "an answer of /readyz", || trino.service.readyz());
     assert_eq!((first, trino.service.health_ready()), (503, 1));
@@ -98,16 +111,19 @@ fn a_broken_environment_is_refused_with_all_its_problems_and_nothing_is_started_
     let mut trino = Trino::new("broken");
     let data = trino.service.folder.join("not-made");
     trino.service.set("TRINO_NODE_DATA_DIR", data.display()).set("TRINO_NODE_ID", "a b");
-    trino.service.set("TRINO_JVM_XMX", "2").set("TRINO_QUERY_MAX_MEMORY", "4GX").set("TRINO_NODE_ENVIRONMENT", "pro-d");
+    trino.service.set("TRINO_JVM_XMX", "128m").set("TRINO_QUERY_MAX_MEMORY", "4").set("TRINO_SPILL_ENABLED", "perhaps");
+    trino.service.set("TRINO_NODE_ENVIRONMENT", "pro-d").set("TRINO_QUERY_MAX_RUN_TIME", "60");
     trino.service.set("TRINO_CONFIG__query.max-total-memory-per-node", "1GB").set("S3_SECRET_KEY", "minioadmin");
     let problems = [
-        "the environment of trino has 6 problems",
-        "TRINO_NODE_ID",
-        "TRINO_JVM_XMX is a size without its unit",
-        "TRINO_QUERY_MAX_MEMORY has an unknown unit",
-        "TRINO_NODE_ENVIRONMENT",
-        "query.max-total-memory-per-node, which stops version 476",
+        "the environment of trino has 8 problems",
+        "TRINO_NODE_ENVIRONMENT has a form that is not accepted",
+        "TRINO_NODE_ID has a form that is not accepted",
+        "TRINO_JVM_XMX is out of range",
+        "TRINO_QUERY_MAX_MEMORY is a size without its unit",
+        "TRINO_QUERY_MAX_RUN_TIME is a duration without its unit",
+        "TRINO_SPILL_ENABLED is neither true nor false",
         "S3_SECRET_KEY is no secret",
+        "query.max-total-memory-per-node, which stops version 476",
     ];
     trino.service.expect_refusal(&problems);
     assert!(!data.exists());
@@ -129,10 +145,14 @@ fn sigterm_while_it_waits_for_its_catalog_ends_it_at_once() {
 fn sigterm_while_it_starts_ends_it_at_once() {
     let _turn = turn();
     let trino = Trino::new("starting");
-    let running = trino.service.start();
-    trino.service.await_process();
-    let ended = trino.service.stop(running, PROMPT);
-    assert_eq!(ended.code(), 143, "{}", ended.stderr);
+    // A JVM that has not taken its signals over yet, and a server half way up.
+    for moment in ["starting", "-- Loading plugin"] {
+        let mut running = trino.service.start();
+        trino.service.await_process();
+        running.await_text(LONG, moment);
+        assert_eq!(trino.service.readyz(), Some(503), "{moment}");
+        trino.stop(running);
+    }
 }
 
 #[test]
@@ -180,17 +200,26 @@ fn a_hostile_password_logs_in_over_https_and_a_wrong_one_does_not() {
     // Trino reads what a client sends as ISO 8859-1, as its own client writes it: no password goes beyond that.
     let password = format!("{}ü", HOSTILE.split('ü').next().unwrap());
     let sent: Vec<u8> = password.chars().map(|c| c as u8).collect();
-    trino.service.set("TRINO_USERS", format_args!("alice:{}", pbkdf2(&password)));
+    // Both forms that Trino reads, in the list that fits on one line.
+    trino.service.set("TRINO_USERS", format_args!("alice:{},bob:{}", pbkdf2(&password), bcrypt(password.as_bytes())));
     trino.url = format!("https://127.0.0.1:{port}");
     let running = trino.service.ready();
 
     let tls = format!("cacert = \"{}\"\n", certificate.display());
-    trino.config = format!("header = \"Authorization: Basic {}\"\n{tls}", base64(&[b"alice:", &sent[..]].concat()));
-    assert_eq!(trino.rows("SELECT current_user"), r#"[["alice"]]"#);
+    for user in ["alice", "bob"] {
+        let pair = base64(&[user.as_bytes(), b":", &sent].concat());
+        trino.config = format!("header = \"Authorization: Basic {pair}\"\n{tls}");
+        assert_eq!(trino.rows("SELECT current_user"), format!("[[\"{user}\"]]"));
+    }
     trino.config = format!("user = \"alice:wrong\"\n{tls}");
     assert_eq!(trino.curl(&["-d", "SELECT 1"], &format!("{}/v1/statement", trino.url)).status, 401);
     trino.config = format!("header = \"X-Trino-User: alice\"\n{tls}");
     assert_eq!(trino.curl(&["-d", "SELECT 1"], &format!("{}/v1/statement", trino.url)).status, 401);
+    // Only who signs with the shared secret, every character of it, is a node.
+    for (secret, status) in [(HOSTILE, 200), (&HOSTILE[1..], 401), (HOSTILE.trim_end_matches('🐘'), 401)] {
+        trino.config = format!("header = \"X-Trino-Internal-Bearer: {}\"\n{tls}", node_token(secret));
+        assert_eq!(trino.curl(&[], &format!("{}/v1/task", trino.url)).status, status);
+    }
     let said = running.stderr() + &running.stdout();
     assert!(!said.contains(&password) && !said.contains("漢字"), "{said}");
     trino.stop(running);
@@ -210,6 +239,26 @@ fn pbkdf2(password: &str) -> String {
     piped("python3", &["-c", program], password.as_bytes()).trim().to_owned()
 }
 
+/// As htpasswd -B writes it, made by the system's own crypt(3).
+fn bcrypt(password: &[u8]) -> String {
+    let program = "undef $/; binmode STDIN; print crypt(<STDIN>, '$2y$10$abcdefghijklmnopqrstuu')";
+    let hash = piped("perl", &["-e", program], password);
+    assert!(hash.starts_with("$2y$"), "crypt(3) of this system knows no bcrypt: {hash:?}");
+    hash
+}
+
+/// What a node shows to another: a JWT (RFC 7519), signed with the SHA-256 of the shared secret
+/// (io.trino.server.InternalAuthenticationManager).
+fn node_token(secret: &str) -> String {
+    let program = "import base64, hashlib, hmac, json, sys, time\n\
+        part = lambda content: base64.urlsafe_b64encode(content).rstrip(b'=')\n\
+        key = hashlib.sha256(sys.stdin.buffer.read()).digest()\n\
+        claims = json.dumps({'sub': 'tester', 'exp': int(time.time()) + 60}).encode()\n\
+        signed = part(b'{\"alg\":\"HS256\"}') + b'.' + part(claims)\n\
+        print((signed + b'.' + part(hmac.digest(key, signed, 'sha256'))).decode())";
+    piped("python3", &["-c", program], secret.as_bytes()).trim().to_owned()
+}
+
 /// What a program makes of its input, which is on no command line.
 fn piped(program: &str, arguments: &[&str], input: &[u8]) -> String {
     let mut command = Command::new(program);
@@ -219,6 +268,58 @@ fn piped(program: &str, arguments: &[&str], input: &[u8]) -> String {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{program}: {}", output.status);
     String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_second_sigterm_ends_the_drain_and_leaves_the_server_its_own_time() {
+    let (worker, listener) = deaf_worker("second-sigterm");
+    let running = worker.service.start();
+    worker.service.await_process();
+    running.signal(Signal::SIGTERM);
+    let held = request_to_drain(&listener);
+    running.signal(Signal::SIGTERM);
+    until(PROMPT, "the second rung", || running.stderr().contains("stopping: SIGTERM, then 30s").then_some(()));
+    // The request fails only now, when nobody waits for its answer.
+    drop(held);
+    let ended = running.ended(PROMPT);
+    assert_eq!(ended.code(), 5, "{}", ended.stderr);
+}
+
+#[test]
+fn a_drain_nobody_answers_is_given_up_in_time_and_leaves_the_server_its_own() {
+    let (mut worker, listener) = deaf_worker("unanswered");
+    worker.service.set("TRINO_DRAIN_TIMEOUT", "1s");
+    let running = worker.service.start();
+    worker.service.await_process();
+    running.signal(Signal::SIGTERM);
+    let _held = request_to_drain(&listener);
+    let ended = running.ended(PROMPT);
+    assert_eq!(ended.code(), 5, "{}", ended.stderr);
+}
+
+/// A worker with a program of the test's in the place of Trino, which takes half a second to end with status 5, and
+/// where requests to it arrive.
+fn deaf_worker(test: &str) -> (Trino, TcpListener) {
+    let mut worker = Trino::new(test);
+    let home = worker.service.folder.join("java");
+    std::fs::create_dir_all(home.join("bin")).unwrap();
+    let program = "#!/bin/sh\ntrap 'sleep 0.5; exit 5' TERM\nwhile :; do sleep 0.05; done\n";
+    let java = worker.service.folder.write("java/bin/java", program);
+    std::fs::set_permissions(&java, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    worker.service.set("JAVA_HOME", home.display()).set("TRINO_HTTP_SERVER_PORT", port).set("TRINO_ROLE", "worker");
+    worker.service.set("TRINO_DISCOVERY_URI", "http://127.0.0.1:1").set("TRINO_WAIT_FOR_DEPENDENCIES", "false");
+    (worker, listener)
+}
+
+/// The connection a request to drain came on; whoever asks something else is turned away.
+fn request_to_drain(listener: &TcpListener) -> TcpStream {
+    until(PROMPT, "a request to drain", || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut method = [0; 4];
+        stream.read_exact(&mut method).ok().filter(|()| method == *b"PUT ").map(|()| stream)
+    })
 }
 
 #[test]
@@ -243,7 +344,7 @@ fn two_workers_share_a_query_and_draining_one_of_them_under_load_fails_none() {
     drain_under_load(&coordinator, &workers[0], first);
     until(PROMPT, "two active nodes", || (active_nodes(&coordinator) == 2).then_some(()));
     assert_eq!(coordinator.service.readyz(), Some(200));
-    drop(second);
+    stop_without_draining(&workers[1], second);
     coordinator.stop(leading);
 }
 
@@ -270,34 +371,73 @@ fn nodes_that_worked(coordinator: &Trino) -> String {
 
 /// Queries from three clients, all the time, while the worker gets SIGTERM, drains and ends.
 fn drain_under_load(coordinator: &Trino, worker: &Trino, running: Running) {
-    let done = AtomicBool::new(false);
-    let answered = AtomicUsize::new(0);
+    let load = Load::default();
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..3)
-            .map(|_| {
-                scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        let rows = coordinator.query("SELECT count(DISTINCT orderkey) FROM tpch.tiny.lineitem");
-                        assert_eq!(rows.map(|rows| Value::from(rows).to_string()), Ok("[[15000]]".to_owned()));
-                        answered.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
-        until(LONG, "some answers", || (answered.load(Ordering::Relaxed) > 5).then_some(()));
-        let (before, began) = (answered.load(Ordering::Relaxed), Instant::now());
-        running.signal(nix::sys::signal::Signal::SIGTERM);
-        until(PROMPT, "a worker that is not ready", || (worker.service.readyz() == Some(503)).then_some(()));
-        let ended = running.ended(LONG);
-        // It waits for the coordinator to notice, before and after: twice the grace period at least.
-        assert!(began.elapsed() > Duration::from_secs(10), "{:?}: {}", began.elapsed(), ended.stderr);
-        assert_eq!(ended.code(), 0, "drained, it ends by itself: {}", ended.stderr);
-        assert_eq!(worker.service.processes(), Vec::<String>::new());
-        let during = answered.load(Ordering::Relaxed) - before;
-        done.store(true, Ordering::Relaxed);
+        let clients: Vec<_> = (0..3).map(|_| scope.spawn(|| load.ask_again_and_again(coordinator))).collect();
+        // Dropped in a failure too: the scope waits for its threads.
+        let enough = load.until_dropped();
+        until(LONG, "some answers", || (load.answered() > 5).then_some(()));
+        let before = load.answered();
+        drain(worker, running);
+        let during = load.answered() - before;
+        drop(enough);
         assert!(during > 3, "the load was no load: {during} queries");
         for client in clients {
             client.join().expect("a query failed");
         }
     });
+}
+
+/// Two SIGTERMs: the second one says that nobody wants to wait for the drain.
+fn stop_without_draining(worker: &Trino, running: Running) {
+    running.signal(Signal::SIGTERM);
+    until(PROMPT, "a worker that drains", || (worker.service.readyz() == Some(503)).then_some(()));
+    worker.stop(running);
+}
+
+/// One SIGTERM; the worker takes no new work, ends within its time and leaves nothing.
+fn drain(worker: &Trino, running: Running) {
+    let began = Instant::now();
+    running.signal(Signal::SIGTERM);
+    until(PROMPT, "a worker that is not ready", || (worker.service.readyz() == Some(503)).then_some(()));
+    let ended = running.ended(LONG);
+    let took = began.elapsed();
+    assert_eq!(ended.code(), 0, "drained, it ends by itself: {}", ended.stderr);
+    // It waits for the coordinator to notice, before and after: twice the grace period at least.
+    assert!(took > Duration::from_secs(10) && took < DRAIN_TIMEOUT, "{took:?}: {}", ended.stderr);
+    assert_eq!(worker.service.processes(), Vec::<String>::new());
+}
+
+/// Queries that go on until told otherwise, and how many have been answered.
+#[derive(Default)]
+struct Load {
+    done: AtomicBool,
+    answered: AtomicUsize,
+}
+
+/// Ends a load when it goes out of scope.
+struct Enough<'load>(&'load AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Load {
+    fn until_dropped(&self) -> Enough<'_> {
+        Enough(&self.done)
+    }
+
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    fn ask_again_and_again(&self, coordinator: &Trino) {
+        while !self.done.load(Ordering::Relaxed) {
+            let rows = coordinator.query("SELECT count(DISTINCT orderkey) FROM tpch.tiny.lineitem");
+            assert_eq!(rows.map(|rows| Value::from(rows).to_string()), Ok("[[15000]]".to_owned()));
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }

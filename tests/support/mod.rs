@@ -5,11 +5,13 @@
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,12 +27,20 @@ pub fn binary() -> PathBuf {
 pub fn entry(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    // The machine may be a container whose lookups we would answer: tests of that turn it on.
+    command.env("DL_NAME_SERVICE", "off");
     command
 }
 
-/// A port nothing listened on a moment ago, on loopback.
+/// A port nothing listened on a moment ago, on loopback; never the same twice.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// Tries `attempt` until it has an answer; fails the test with `what` after `within`.
@@ -51,6 +61,31 @@ pub struct Running {
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     readers: Vec<thread::JoinHandle<()>>,
+    /// None once the child has been waited for: its number may be another's by then.
+    guard: Option<Guard>,
+}
+
+/// Asks a process to stop when the test program is killed, which then drops nothing.
+struct Guard(Child);
+
+impl Guard {
+    fn of(pid: u32) -> Guard {
+        let mut command = Command::new("/bin/sh");
+        // The pipe it reads from closes with this program, however that ends; it must not end of the same signal.
+        command.args(["-c", "read -r line; kill -TERM \"$0\"", &pid.to_string()]).stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        // SAFETY: setsid is async-signal-safe.
+        unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
+        Guard(command.spawn().expect("/bin/sh"))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Killed before its pipe is closed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What a child that has ended left.
@@ -74,9 +109,10 @@ impl Running {
         // SAFETY: setsid is async-signal-safe.
         unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+        let guard = Some(Guard::of(child.id()));
         let (stdout, one) = collect(child.stdout.take().unwrap());
         let (stderr, other) = collect(child.stderr.take().unwrap());
-        Running { child, stdout, stderr, readers: vec![one, other] }
+        Running { child, stdout, stderr, readers: vec![one, other], guard }
     }
 
     pub fn pid(&self) -> Pid {
@@ -96,7 +132,11 @@ impl Running {
     }
 
     pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        let ended = self.child.try_wait().unwrap().is_some();
+        if ended {
+            self.guard = None;
+        }
+        ended
     }
 
     /// Waits until `text` is in what it printed on either stream.
@@ -202,7 +242,9 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Folder {
-        let path = PathBuf::from(format!("/var/tmp/dl-entry-{name}-{}-{}", std::process::id(), free_port()));
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = PathBuf::from(format!("/var/tmp/dl-entry-{name}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Folder(path)
     }

@@ -92,6 +92,7 @@ fn programs() -> PathBuf {
     server.parent().map(Path::to_owned).unwrap()
 }
 
+/// Behaviours: 97.
 #[test]
 fn a_login_with_a_hostile_password_waits_for_the_server_and_wrong_ones_end_at_once() {
     let cluster = Cluster::new("login", HOSTILE);

@@ -10,6 +10,7 @@ fn told(said: &Said) -> Vec<&str> {
         .collect()
 }
 
+/// Behaviours: 74.
 #[test]
 fn a_full_disk_leaves_every_old_file_and_nothing_else() {
     let Some(said) = script(
@@ -38,6 +39,7 @@ fn a_full_disk_under_a_mounted_file_leaves_its_content() {
     assert!(said.stderr.starts_with("cannot write $D/config: no space left on device\n"), "{}", said.stderr);
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_failure_after_writing_in_place_brings_the_old_content_back() {
     let Some(said) = script(
@@ -52,6 +54,7 @@ fn a_failure_after_writing_in_place_brings_the_old_content_back() {
     assert_eq!(said.stdout, "status 73\nold\nold\n");
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_writable_mounted_file_is_written_in_place_with_a_warning() {
     let Some(said) = script(
@@ -65,6 +68,7 @@ fn a_writable_mounted_file_is_written_in_place_with_a_warning() {
     assert_eq!(told(&said), ["$D/config is mounted as a single file: written in place, not atomically"]);
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_mount_point_that_proc_does_not_tell_is_found_by_the_rename() {
     let Some(said) = script(
@@ -77,6 +81,7 @@ fn a_mount_point_that_proc_does_not_tell_is_found_by_the_rename() {
     assert_eq!(told(&said), ["$D/config is mounted as a single file: written in place, not atomically"]);
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_read_only_mounted_file_is_kept_and_the_variables_are_named() {
     let Some(said) = script(
@@ -167,6 +172,7 @@ fn a_read_only_directory_is_an_error_that_says_what_to_mount() {
     assert_eq!(told(&said)[1..], expected);
 }
 
+/// Behaviours: 71.
 #[test]
 fn a_tree_is_given_to_the_owner_but_for_links_and_other_mounts() {
     let Some(said) = script(
@@ -200,6 +206,7 @@ fn a_tree_is_given_to_the_owner_but_for_links_and_other_mounts() {
     assert_eq!(told(&said), ["gave 6 entries of $D/data to 1000:1000"]);
 }
 
+/// Behaviours: 64.
 #[test]
 fn root_without_the_capability_is_told_so() {
     let Some(said) = script(

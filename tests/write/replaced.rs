@@ -24,6 +24,7 @@ fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
+/// Behaviours: 46.
 #[test]
 fn a_file_is_created_with_its_mode_whatever_the_umask_and_its_folder_with_it() {
     let folder = Folder::new();
@@ -38,6 +39,7 @@ fn a_file_is_created_with_its_mode_whatever_the_umask_and_its_folder_with_it() {
     assert_eq!(folder.names(), ["data", "etc"]);
 }
 
+/// Behaviours: 79.
 #[test]
 fn the_same_content_leaves_the_inode_alone_and_a_difference_replaces_it() {
     let folder = Folder::new();
@@ -54,6 +56,7 @@ fn the_same_content_leaves_the_inode_alone_and_a_difference_replaces_it() {
     assert_eq!((mode(&path), folder.names()), (0o640, vec!["file".to_owned()]));
 }
 
+/// Behaviours: 75.
 #[test]
 fn what_is_in_the_way_is_named_and_nothing_is_written() {
     let folder = Folder::new();
@@ -93,6 +96,7 @@ fn a_file_in_place_of_a_folder_is_an_error_and_earlier_files_stay_old() {
     assert_eq!((folder.read("first"), folder.names()), ("old".into(), vec!["file".to_owned(), "first".to_owned()]));
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_kubernetes_config_map_is_the_operators() {
     let folder = Folder::new();
@@ -129,6 +133,7 @@ fn a_diff_shows_new_changed_and_unchanged_files_as_patch_reads_them() {
     assert_eq!(diff(&files[..1], &folder.0), expected);
 }
 
+/// Behaviours: 76.
 #[test]
 fn a_sigkill_leaves_the_old_or_the_new_file_and_the_next_run_removes_what_was_staged() {
     let folder = Folder::new();
@@ -165,6 +170,7 @@ fn a_staged_file_is_removed_only_when_nobody_holds_it() {
     assert_eq!(folder.names(), [".dl-entry.0000000000000002.tmp", ".dl-entry.mine", "file"]);
 }
 
+/// Behaviours: 77.
 #[test]
 fn two_at_the_same_time_do_not_take_each_others_staged_files() {
     let folder = Folder::new();
