@@ -40,7 +40,7 @@ check_style() {
     say 'format and lints'
     shellcheck -x dl .ci/run >&2 || fail 'shellcheck has complaints (lines above)'
     cargo fmt --check >&2 || fail 'not formatted: run cargo fmt'
-    cargo clippy --locked --all-targets -- -D warnings </dev/null >&2 || fail 'clippy has complaints (lines above)'
+    cargo clippy --locked --all-targets --test containers --test environments -- -D warnings </dev/null >&2 || fail 'clippy has complaints (lines above)'
 }
 
 # The verdicts on environments people really use, where the file of them is at hand: it is not part of the project.

@@ -4,6 +4,7 @@ use crate::FILE;
 use crate::engine::Settings;
 use crate::support::Folder;
 
+/// Behaviours: 73.
 #[test]
 fn without_its_folder_a_private_one_below_a_noexec_tmp_is_used_and_said() {
     let file = "/tmp/dl-entry-123456/demo/demo.properties";
@@ -15,6 +16,7 @@ fn without_its_folder_a_private_one_below_a_noexec_tmp_is_used_and_said() {
     assert!(log.contains(warning), "{log}");
 }
 
+/// Behaviours: 74.
 #[test]
 fn with_nothing_to_write_to_the_folder_is_named_and_nothing_starts() {
     let script = || Settings::script("echo started");
@@ -32,6 +34,7 @@ fn with_nothing_to_write_to_the_folder_is_named_and_nothing_starts() {
     }
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_configuration_file_the_operator_mounted_read_only_is_kept_and_the_variables_named() {
     let folder = Folder::new("mounted");
@@ -47,6 +50,7 @@ fn a_configuration_file_the_operator_mounted_read_only_is_kept_and_the_variables
     assert!(log.contains("DEMO_PORT"), "{log}");
 }
 
+/// Behaviours: 75.
 #[test]
 fn a_single_file_mounted_for_us_is_written_where_it_is() {
     let folder = Folder::new("mounted");

@@ -20,6 +20,7 @@ fn assert_powerless(status: &str) {
     assert_eq!(field(status, "NoNewPrivs"), ["1"]);
 }
 
+/// Behaviours: 61, 62.
 #[test]
 fn started_as_root_the_service_is_1000_without_capabilities_for_good() {
     let said = Settings::script(&format!("cat /proc/self/status; stat -c '%u:%g %a' {FILE}")).run().success();
@@ -29,6 +30,7 @@ fn started_as_root_the_service_is_1000_without_capabilities_for_good() {
     assert!(said.ends_with("\n1000:1000 640\n"), "{said}");
 }
 
+/// Behaviours: 65, 73.
 #[test]
 fn a_random_user_on_a_read_only_root_without_capabilities_gets_its_files_and_becomes_ready() {
     let script = format!("cat /proc/self/status; echo home $HOME; cat {FILE}; {LISTEN}");
@@ -44,6 +46,7 @@ fn a_random_user_on_a_read_only_root_without_capabilities_gets_its_files_and_bec
     assert_eq!(ended.status, 128 + 15, "{}", ended.stderr);
 }
 
+/// Behaviours: 66.
 #[test]
 fn a_random_user_has_a_name_where_the_names_socket_can_be() {
     let settings = || Settings::script("whoami; id -un 123456; perl -e 'print +(getpwuid $<)[7]'").strict();
@@ -54,6 +57,7 @@ fn a_random_user_has_a_name_where_the_names_socket_can_be() {
     assert!(without.stderr.contains(warning) && !without.stdout.contains("shusr"), "{without:?}");
 }
 
+/// Behaviours: 62.
 #[test]
 fn no_new_privileges_does_not_keep_root_from_becoming_the_service() {
     let said = Settings::script("cat /proc/self/status").security("no-new-privileges").run().success();
@@ -61,6 +65,7 @@ fn no_new_privileges_does_not_keep_root_from_becoming_the_service() {
     assert_powerless(&said);
 }
 
+/// Behaviours: 64.
 #[test]
 fn root_without_the_capabilities_it_needs_is_refused_with_the_one_it_lacks() {
     let chown = "cannot give /run/dl to 1000:1000: operation not permitted\n  add the capability CHOWN, or start";
@@ -95,6 +100,7 @@ fn secret(folder: &Folder, owner: u32) -> PathBuf {
     folder.path().to_owned()
 }
 
+/// Behaviours: 82.
 #[test]
 fn a_secret_of_another_user_is_an_error_that_names_the_file_and_who_cannot_read_it() {
     let folder = Folder::new("secret");

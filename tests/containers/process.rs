@@ -5,6 +5,7 @@ use crate::support::until;
 use crate::{LISTEN, WAIT};
 use bollard::models::HealthStatusEnum::{self, HEALTHY, UNHEALTHY};
 
+/// Behaviours: 9.
 #[test]
 fn docker_stop_asks_the_service_and_returns_its_status() {
     let container = Settings::script(&format!("trap 'echo leaving; exit 7' TERM; echo up; {WAIT}")).start();
@@ -21,6 +22,7 @@ fn the_end_of_a_service_that_a_signal_ended_is_128_and_its_number() {
     assert_eq!(Settings::script("kill -KILL $$").run().status, 128 + 9);
 }
 
+/// Behaviours: 23.
 #[test]
 fn signals_of_docker_kill_reach_the_service_real_time_ones_too() {
     let traps = "trap 'echo usr1' USR1; trap 'echo hup' HUP; trap 'echo rt; exit' RTMIN+3";
@@ -60,6 +62,7 @@ fn assert_reaped(container: &Container) {
     assert!(container.processes().iter().all(|process| !process.state.starts_with('Z')));
 }
 
+/// Behaviours: 11.
 #[test]
 fn orphans_are_reaped_and_docker_top_shows_no_zombie() {
     let container = Settings::script(&format!("{ORPHANS}; {WAIT}")).start();
@@ -69,6 +72,7 @@ fn orphans_are_reaped_and_docker_top_shows_no_zombie() {
     assert!(said.lines().any(|line| line.contains("orphan") && line.ends_with(" 20")), "{said}");
 }
 
+/// Behaviours: 21, 112.
 #[test]
 fn under_the_engines_own_init_orphans_are_still_ours_and_the_status_is_the_services() {
     let script = format!("trap 'exit 9' TERM; cat /proc/$PPID/stat; {ORPHANS}; {WAIT}");
@@ -79,6 +83,7 @@ fn under_the_engines_own_init_orphans_are_still_ours_and_the_status_is_the_servi
     assert_eq!(container.stop().status, 9);
 }
 
+/// Behaviours: 103, 104.
 #[test]
 fn in_somebody_elses_pid_namespace_a_stop_leaves_the_others_alone() {
     let other = Settings::script(&format!("trap 'echo hit' TERM HUP INT; echo up; {WAIT}")).start();
@@ -107,10 +112,12 @@ fn the_images_healthcheck_follows_the_service() {
     await_health(&container, HEALTHY);
 }
 
+/// Behaviours: 108.
 #[test]
 fn docker_exec_asks_for_health_as_any_user() {
     let script = format!("until [ -e /tmp/listen ]; do sleep 0.1; done; {LISTEN}");
-    let container = Settings::script(&script).env("DEMO_PORT", "8080").start();
+    let settings = Settings::script(&script).env("DEMO_PORT", "8080").strict();
+    let container = settings.tmpfs("/run/dl").tmpfs("/tmp").start();
     let ask = |user: &str, what: &str| container.exec(user, &["dl-entry", "health", what]).status;
     for user in ["0:0", "1000:1000", "4711:4711"] {
         until(LONG, "live", || (ask(user, "live") == 0).then_some(()));

@@ -20,6 +20,7 @@ fn shell() -> Terminal {
     terminal
 }
 
+/// Behaviours: 52, 54.
 #[test]
 fn a_shell_has_job_control_and_ends_with_its_status() {
     let mut terminal = shell();
@@ -34,6 +35,7 @@ fn a_shell_has_job_control_and_ends_with_its_status() {
     assert_eq!(terminal.container().ended().status, 5);
 }
 
+/// Behaviours: 53.
 #[test]
 fn ctrl_c_ends_what_the_shell_runs_and_not_the_shell() {
     let mut terminal = shell();
@@ -45,6 +47,7 @@ fn ctrl_c_ends_what_the_shell_runs_and_not_the_shell() {
     assert_eq!(terminal.container().ended().status, 6);
 }
 
+/// Behaviours: 53.
 #[test]
 fn one_ctrl_c_is_one_sigint() {
     let script = format!("trap 'echo interrupted' INT; trap 'echo \"and asked\"; exit 3' USR1; echo up; {WAIT}");
@@ -59,6 +62,7 @@ fn one_ctrl_c_is_one_sigint() {
     assert_eq!(terminal.container().ended().status, 3);
 }
 
+/// Behaviours: 54.
 #[test]
 fn a_resized_terminal_is_told_to_the_service() {
     let script = format!("trap 'stty size; exit 4' WINCH; echo up; {WAIT}");
