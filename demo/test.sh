@@ -19,7 +19,9 @@ test_everything() {
     JAVA_HOME=$(dirname "$(dirname "$java")")
     export JAVA_HOME
     check_real_environments
-    cargo test --locked --no-fail-fast </dev/null
+    check_in_containers
+    cargo test --locked --no-fail-fast </dev/null || fail 'a test failed (lines above)'
+    [ -z "$no_engine" ] || say "passed, but the tests in containers are not run: $no_engine"
 }
 
 # Cargo, its formatter and its linter: those in PATH, or Debian's.
@@ -38,7 +40,7 @@ check_style() {
     say 'format and lints'
     shellcheck -x dl .ci/run >&2 || fail 'shellcheck has complaints (lines above)'
     cargo fmt --check >&2 || fail 'not formatted: run cargo fmt'
-    cargo clippy --locked --all-targets -- -D warnings </dev/null >&2 || fail 'clippy has complaints (lines above)'
+    cargo clippy --locked --all-targets --test containers --test environments -- -D warnings </dev/null >&2 || fail 'clippy has complaints (lines above)'
 }
 
 # The verdicts on environments people really use, where the file of them is at hand: it is not part of the project.
@@ -48,4 +50,16 @@ check_real_environments() {
     else
         say 'the verdicts on real environments are not checked: DL_ENVIRONMENTS names no file of them'
     fi
+}
+
+# The tests that need a Docker engine.
+check_in_containers() {
+    if ! find_engine; then
+        say "the tests in containers are not run: $no_engine"
+        return 0
+    fi
+    prepare_container_root
+    DOCKER_HOST="unix://$engine_socket" DL_CONTAINER_ROOT="$container_root" \
+        cargo test --locked --test containers </dev/null || fail 'a test in a container failed (lines above)'
+    stop_engine
 }

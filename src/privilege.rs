@@ -185,6 +185,25 @@ fn groups_of<'a>(user: &'a str, group: &'a str) -> impl Iterator<Item = u32> + '
     group_fields(group).filter(move |(.., members)| member(members)).map(|(_, gid, _)| gid)
 }
 
+/// Whether root could be given up, asked before anything is written: a missing capability is then what is named, and
+/// not the files that could not be given away for want of another.
+///
+/// # Errors
+/// The capability that is missing (capabilities(7)).
+pub fn check_can_become(identity: &Identity) -> Result<(), PrivilegeError> {
+    const SETGID: u32 = 1 << 6;
+    const SETUID: u32 = 1 << 7;
+    // Where they cannot be read, the calls themselves will tell.
+    let [held, _] = system::effective_capabilities().unwrap_or([u32::MAX; 2]);
+    let missing =
+        |call, capability| Err(PrivilegeError::Refused { call, errno: Errno::EPERM, capability: Some(capability) });
+    match () {
+        () if held & SETGID == 0 => missing("setgroups", "CAP_SETGID"),
+        () if held & SETUID == 0 && identity.uid != 0 => missing("setresuid", "CAP_SETUID"),
+        () => Ok(()),
+    }
+}
+
 /// Refuses to run for anybody by the set-user-id or set-group-id bit of our own file.
 ///
 /// # Errors

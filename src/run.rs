@@ -213,7 +213,9 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
     // An image without the house's user still runs as its number.
     let identity =
         if user == "shusr" && named.is_err() { privilege::parse_user("1000:1000", &passwd, &group) } else { named };
-    identity.map(Some).map_err(|error| Failure::new(exit::PRIVILEGE, error))
+    let identity = identity.map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
+    privilege::check_can_become(&identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
+    Ok(Some(identity))
 }
 
 fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {
@@ -293,8 +295,9 @@ fn with_identity(
 
 /// HOME: the operator's, that of the user's entry, or where we may write.
 fn home<'a>(environment: &'a [(OsString, OsString)], identity: &'a Identity, run_dir: &'a Path) -> &'a OsStr {
-    let given =
-        environment.iter().find(|(name, value)| name == "HOME" && Path::new(value).is_dir() && value != "/root");
+    // A container runtime says "/" of a user without an entry in /etc/passwd.
+    let nobodys = |value: &OsStr| value == "/root" || value == "/";
+    let given = environment.iter().find(|(name, value)| name == "HOME" && Path::new(value).is_dir() && !nobodys(value));
     match (given, identity.home.as_os_str()) {
         (Some((_, given)), _) => given,
         (None, home) if home.is_empty() || home == "/" || !identity.home.is_dir() => run_dir.as_os_str(),

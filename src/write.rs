@@ -24,6 +24,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use crate::plan::{Directory, RenderedFile};
+use crate::system;
 
 pub use diff::diff;
 use mounts::Mounts;
@@ -281,7 +282,15 @@ fn write_advice(f: &mut fmt::Formatter<'_>, source: Errno, folder: &Path) -> fmt
     match source {
         Errno::EROFS => write!(f, "\n  mount a volume or a tmpfs at {folder}"),
         Errno::ENOSPC | Errno::EDQUOT => write!(f, "\n  make room on the file system of {folder}"),
+        Errno::EACCES if uid.is_root() && !holds_dac_override() => {
+            f.write_str("\n  add the capability DAC_OVERRIDE, or start the container as the service's user")
+        }
         Errno::EACCES | Errno::EPERM => write!(f, "\n  let uid {uid} write to {folder}, or mount a tmpfs there"),
         _ => Ok(()),
     }
+}
+
+/// Root without it is nobody in a folder that is the service's (capabilities(7)).
+fn holds_dac_override() -> bool {
+    system::effective_capabilities().is_ok_and(|[held, _]| held & 1 << 1 != 0)
 }

@@ -17,6 +17,7 @@ use nix::unistd::{AccessFlags, Gid, Uid, access, fchown, fchownat, getegid, gete
 use super::mounts::Mounts;
 use super::{Owner, WriteError, folder_of, kind};
 use crate::plan::Directory;
+use crate::system;
 
 /// Folders on the way to one that is asked for.
 const MODE_OF_ANCESTORS: u32 = 0o755;
@@ -69,11 +70,14 @@ fn create(path: &Path, mode: u32, owner: Owner) -> Result<(), WriteError> {
         _ => {}
     }
     let folder = open(path).map_err(failed)?;
-    if let Some((uid, gid)) = owner {
-        tolerated(fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))).map_err(failed)?;
+    // The umask has had its say in mkdir(2); and while the folder is ours, this needs no CAP_FOWNER.
+    tolerated(fchmod(&folder, Mode::from_bits_truncate(mode))).map_err(failed)?;
+    match owner {
+        Some((uid, gid)) => {
+            tolerated(fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))).map_err(failed)
+        }
+        None => Ok(()),
     }
-    // The umask has had its say in mkdir(2).
-    tolerated(fchmod(&folder, Mode::from_bits_truncate(mode))).map_err(failed)
 }
 
 /// Never through a link: the last component must be a directory itself.
@@ -199,5 +203,14 @@ fn check_writable(path: &Path, owner: Owner) -> Result<(), WriteError> {
         () => 0,
     };
     let writable = metadata.mode() >> shift & 0o3 == 0o3;
-    if writable { Ok(()) } else { Err(refused(false)) }
+    match writable {
+        true => Ok(()),
+        false if may_give() => Err(refused(false)),
+        false => Err(WriteError::Owner { path: path.to_owned(), uid, gid, source: Errno::EPERM }),
+    }
+}
+
+/// Whether we have CAP_CHOWN, the first of capabilities(7); a network file system may refuse us all the same.
+fn may_give() -> bool {
+    system::effective_capabilities().is_ok_and(|[held, _]| held & 1 != 0)
 }

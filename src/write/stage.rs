@@ -41,11 +41,11 @@ impl Staged {
             _file: opened.try_clone().map_err(|error| WriteError::file(&file.path, &error))?,
             renamed: false,
         };
+        // The umask has had its say in open(2); and while the file is ours, this needs no CAP_FOWNER.
+        let permitted = opened.set_permissions(fs::Permissions::from_mode(file.mode));
+        permitted.map_err(|error| WriteError::file(&file.path, &error))?;
         give(&opened, &file.path, owner)?;
-        let filled = opened
-            .set_permissions(fs::Permissions::from_mode(file.mode)) // the umask has had its say in open(2)
-            .and_then(|()| opened.write_all(&file.contents))
-            .and_then(|()| opened.sync_all());
+        let filled = opened.write_all(&file.contents).and_then(|()| opened.sync_all());
         filled.map_err(|error| WriteError::file(&file.path, &error))?;
         Ok(staged)
     }

@@ -153,6 +153,14 @@ fn a_home_the_operator_gives_is_kept() {
     assert_eq!(ended(command).stdout, format!("{}\n", folder.path().display()));
 }
 
+#[test]
+fn a_home_of_the_root_folder_is_none() {
+    let demo = Demo::new(STOP);
+    let mut command = demo.entry_as(123_456, 0, &[]);
+    command.env("DEMO_SCRIPT", "echo $HOME").env("HOME", "/");
+    assert_eq!(ended(command).stdout, format!("{}\n", demo.run().display()));
+}
+
 fn names(environment: &str) -> Vec<&str> {
     let mut names: Vec<&str> = environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
     // A shell's own, and those of a user who has a name.
