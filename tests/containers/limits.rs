@@ -23,7 +23,7 @@ fn explain_shows_the_default_the_memory_limit_makes() {
 fn a_service_that_the_kernel_ended_for_its_memory_is_137_and_said() {
     let ended = Settings::script("exec perl -e '$x = \"x\" x (400 << 20); sleep 1000'").memory(LIMIT / 4).run();
     assert_eq!(ended.status, 128 + 9, "{}", ended.stderr);
-    assert!(ended.stderr.contains("the kernel killed the service for lack of memory"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the kernel killed a process of the service for lack of memory"), "{}", ended.stderr);
 }
 
 /// A profile that allows everything but the newer calls, which fail with `errno`.
