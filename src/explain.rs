@@ -129,7 +129,14 @@ impl Explanation<'_> {
 }
 
 fn default(variable: &Variable) -> String {
-    let default = variable.default.as_ref().map_or("none", |default| default.0.as_str());
+    let default = match variable.default.as_ref().map(|default| default.0.as_str()) {
+        None => "none",
+        // Its meaning is in the variable's doc; an expression is no answer to who asks what happens without it.
+        Some(expression) if expression.contains("{%") || expression.contains("{{") => {
+            "worked out from other settings or the container"
+        }
+        Some(text) => text,
+    };
     match (variable.required, &variable.required_if) {
         (true, _) => "required".to_owned(),
         (false, Some(condition)) => format!("{default}; required if {condition}"),

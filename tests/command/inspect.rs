@@ -357,6 +357,15 @@ fn explain_tells_type_default_meaning_destination_value_and_source() {
 }
 
 #[test]
+fn explain_says_in_words_that_a_default_is_worked_out() {
+    for service in ["minio", "nessie", "trino"] {
+        let said = ended(entry(&["explain", "--service", service])).stdout;
+        assert!(said.contains("default:    worked out from other settings or the container"), "{said}");
+        assert!(!said.lines().any(|line| line.contains("default:") && line.contains("{%")), "{said}");
+    }
+}
+
+#[test]
 fn wait_ends_when_everything_answers_and_names_what_does_not() {
     let there = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = format!("tcp://{}", there.local_addr().unwrap());
