@@ -13,13 +13,11 @@ fn told(said: &Said) -> Vec<&str> {
 /// Behaviours: 74.
 #[test]
 fn a_full_disk_leaves_every_old_file_and_nothing_else() {
-    let Some(said) = script(
+    let said = script(
         r#"mount -t tmpfs -o size=64k none $D; echo old >$D/first; echo old >$D/second
         $W --file $D/first 640 new --file $D/second 640 'x*100000' || echo status $?
         cat $D/first $D/second; ls -A $D"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "status 73\nold\nold\nfirst\nsecond\n");
     let expected = "cannot write $D/second: no space left on device\n  make room on the file system of $D\n";
     assert_eq!(said.stderr, expected);
@@ -27,14 +25,12 @@ fn a_full_disk_leaves_every_old_file_and_nothing_else() {
 
 #[test]
 fn a_full_disk_under_a_mounted_file_leaves_its_content() {
-    let Some(said) = script(
+    let said = script(
         r#"mkdir $D/small; mount -t tmpfs -o size=64k none $D/small; echo old >$D/small/file
         touch $D/config; mount --bind $D/small/file $D/config; echo old >$D/first
         $W --file $D/first 640 new --file $D/config 640 'x*100000' || echo status $?
         cat $D/first $D/config; ls -A $D"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "status 73\nold\nold\nconfig\nfirst\nsmall\n");
     assert!(said.stderr.starts_with("cannot write $D/config: no space left on device\n"), "{}", said.stderr);
 }
@@ -42,28 +38,24 @@ fn a_full_disk_under_a_mounted_file_leaves_its_content() {
 /// Behaviours: 75.
 #[test]
 fn a_failure_after_writing_in_place_brings_the_old_content_back() {
-    let Some(said) = script(
+    let said = script(
         r#"echo old >$D/mine; touch $D/one $D/two; mount --bind $D/mine $D/one
         mkdir $D/small; mount -t tmpfs -o size=64k none $D/small; echo old >$D/small/file
         mount --bind $D/small/file $D/two
         $W --file $D/one 640 new --file $D/two 640 'x*100000' || echo status $?
         cat $D/one $D/two"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "status 73\nold\nold\n");
 }
 
 /// Behaviours: 75.
 #[test]
 fn a_writable_mounted_file_is_written_in_place_with_a_warning() {
-    let Some(said) = script(
+    let said = script(
         r#"echo old >$D/mine; touch $D/config; mount --bind $D/mine $D/config
         $W --owner 1000:1000 --file $D/config 640 new\\n; cat $D/config $D/mine; stat -c '%a %u:%g' $D/mine
         $W --owner 1000:1000 --file $D/config 640 new\\n; ls -A $D"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "config InPlace\nnew\nnew\n640 1000:1000\nconfig Unchanged\nconfig\nmine\n");
     assert_eq!(told(&said), ["$D/config is mounted as a single file: written in place, not atomically"]);
 }
@@ -71,12 +63,10 @@ fn a_writable_mounted_file_is_written_in_place_with_a_warning() {
 /// Behaviours: 75.
 #[test]
 fn a_mount_point_that_proc_does_not_tell_is_found_by_the_rename() {
-    let Some(said) = script(
+    let said = script(
         r#"echo old >$D/mine; touch $D/config; mount --bind $D/mine $D/config; mount -t tmpfs none /proc
         $W --file $D/config 640 new\\n; cat $D/config; ls -A $D"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "config InPlace\nnew\nconfig\nmine\n");
     assert_eq!(told(&said), ["$D/config is mounted as a single file: written in place, not atomically"]);
 }
@@ -84,13 +74,11 @@ fn a_mount_point_that_proc_does_not_tell_is_found_by_the_rename() {
 /// Behaviours: 75.
 #[test]
 fn a_read_only_mounted_file_is_kept_and_the_variables_are_named() {
-    let Some(said) = script(
+    let said = script(
         r#"echo theirs >$D/mine; touch $D/config; mount --bind $D/mine $D/config; mount -o remount,bind,ro $D/config
         $W --file $D/config 640 ours --file $D/other 640 ours; cat $D/config
         $W --diff $D --file /config 640 ours\\n"#,
-    ) else {
-        return;
-    };
+    );
     let kept = "config Kept { ineffective: [\"A\", \"B\"] }\nother Created\ntheirs\n";
     let diff = "# $D/config is mounted by the operator and would be kept\n\
                 --- a/config\n+++ b/config\n@@ -1 +1 @@\n-theirs\n+ours\n";
@@ -100,13 +88,11 @@ fn a_read_only_mounted_file_is_kept_and_the_variables_are_named() {
 
 #[test]
 fn files_of_a_read_only_volume_are_kept_and_missing_ones_are_an_error() {
-    let Some(said) = script(
+    let said = script(
         r#"mkdir $D/etc; mount -t tmpfs none $D/etc; echo theirs >$D/etc/config; mount -o remount,ro $D/etc
         $W --file $D/etc/config 640 ours; cat $D/etc/config
         $W --file $D/etc/other 640 ours || echo status $?"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "config Kept { ineffective: [\"A\", \"B\"] }\ntheirs\nstatus 73\n");
     let error = ["cannot write $D/etc/other: read-only file system", "  mount a volume or a tmpfs at $D/etc"];
     assert_eq!(told(&said)[1..], error);
@@ -114,25 +100,21 @@ fn files_of_a_read_only_volume_are_kept_and_missing_ones_are_an_error() {
 
 #[test]
 fn another_user_keeps_a_mounted_file_that_is_not_theirs() {
-    let Some(said) = script(
+    let said = script(
         r#"chmod 777 $D; echo theirs >$D/mine; touch $D/config; mount --bind $D/mine $D/config
         setpriv --reuid 1000 --regid 1000 --clear-groups $W --file $D/config 640 ours; cat $D/config"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "config Kept { ineffective: [\"A\", \"B\"] }\ntheirs\n");
 }
 
 #[test]
 fn another_user_is_told_which_folder_it_cannot_write_to() {
-    let Some(said) = script(
+    let said = script(
         r#"mkdir $D/data; echo old >$D/data/file
         W="setpriv --reuid 1000 --regid 1000 --clear-groups $W"
         $W --directory $D/data 755 || echo status $?; $W --file $D/data/file 640 new || echo status $?
         $W --directory $D/data/inner 755 || echo status $?; cat $D/data/file; ls -A $D/data"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "status 73\nstatus 73\nstatus 73\nold\nfile\n");
     let expected = [
         "uid 1000 cannot write to $D/data",
@@ -148,25 +130,21 @@ fn another_user_is_told_which_folder_it_cannot_write_to() {
 
 #[test]
 fn a_group_that_may_write_is_enough_and_its_set_group_id_bit_stays() {
-    let Some(said) = script(
+    let said = script(
         r#"mkdir $D/data; chgrp 2000 $D/data; chmod 2775 $D/data
         setpriv --reuid 1000 --regid 1000 --groups 2000 $W --directory $D/data 700 --file $D/data/file 640 new
         stat -c '%a %u:%g' $D/data
         $W --owner 1000:1000 --directory $D/data 700; stat -c '%a %u:%g' $D/data"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "file Created\n2775 0:2000\n2700 1000:1000\n");
 }
 
 #[test]
 fn a_read_only_directory_is_an_error_that_says_what_to_mount() {
-    let Some(said) = script(
+    let said = script(
         r#"mkdir $D/data; mount -t tmpfs -o ro,mode=777 none $D/data
         $W --owner 1000:1000 --directory $D/data 755 || echo status $?"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "status 73\n");
     let expected = ["uid 1000 cannot write to $D/data, which is read-only", "  mount a volume or a tmpfs at $D/data"];
     assert_eq!(told(&said)[1..], expected);
@@ -175,7 +153,7 @@ fn a_read_only_directory_is_an_error_that_says_what_to_mount() {
 /// Behaviours: 71.
 #[test]
 fn a_tree_is_given_to_the_owner_but_for_links_and_other_mounts() {
-    let Some(said) = script(
+    let said = script(
         r#"mkdir -p $D/data/a/b $D/data/other $D/outside; touch $D/data/a/b/file $D/outside/file
         ln -s $D/outside/file $D/data/link; ln -s $D/outside $D/data/a/link; touch $D/data/mine
         chown 1000:1000 $D/data/mine
@@ -185,9 +163,7 @@ fn a_tree_is_given_to_the_owner_but_for_links_and_other_mounts() {
         cd $D; stat -c '%u:%g %n' data data/a data/a/b data/a/b/file data/link data/a/link
         stat -c '%a %u:%g %n' data/new data/new/deep data/new/file; stat -c '%u:%g %n' data/other outside outside/file
         $W --owner 1000:1000 --directory $D/data 750"#,
-    ) else {
-        return;
-    };
+    );
     let expected = "file Created
 1000:1000 data
 1000:1000 data/a
@@ -209,13 +185,11 @@ fn a_tree_is_given_to_the_owner_but_for_links_and_other_mounts() {
 /// Behaviours: 64.
 #[test]
 fn root_without_the_capability_is_told_so() {
-    let Some(said) = script(
+    let said = script(
         r#"mkdir $D/data; W="setpriv --bounding-set -chown,-fowner --inh-caps -all $W"
         $W --owner 1000:1000 --file $D/data/file 640 x || echo status $?
         $W --owner 1000:1000 --directory $D/data 755 || echo status $?; ls -A $D/data"#,
-    ) else {
-        return;
-    };
+    );
     assert_eq!(said.stdout, "status 73\nstatus 73\n");
     let expected = [
         "cannot give $D/data/file to 1000:1000: operation not permitted",
