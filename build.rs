@@ -220,6 +220,7 @@ impl<'a> Checker<'a> {
                 }
             }
         }
+        contract.service.working_directory.iter().for_each(|text| self.expression("working-directory", text, &[]));
         for derived in &contract.derived {
             self.expression(&derived.name, &derived.value, &[]);
         }
@@ -258,7 +259,7 @@ impl<'a> Checker<'a> {
         }
         for probe in &contract.ready {
             probe.when.iter().for_each(|when| self.condition("ready", when, &[]));
-            probe.tcp.iter().for_each(|text| self.expression("ready", text, &[]));
+            probe.tcp.iter().chain(&probe.settle).for_each(|text| self.expression("ready", text, &[]));
             probe.http.iter().for_each(|http| self.request("ready", http, &[]));
         }
         for rung in &contract.stop {

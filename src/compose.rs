@@ -61,6 +61,7 @@ pub fn compose(contract: &Contract, settings: &Settings, arguments: &[String]) -
         tasks: composer.tasks(contract)?,
         command: composer.command(contract, settings, arguments)?,
         ready: composer.probes(&contract.ready)?,
+        settle: composer.settle(&contract.ready)?,
         stop: composer.ladder(&contract.stop)?,
     })
 }
@@ -306,6 +307,18 @@ impl Composer {
             }
         }
         Ok(probes)
+    }
+
+    /// The longest of the probes that apply.
+    fn settle(&self, sections: &[ProbeSection]) -> Result<Duration, ComposeError> {
+        const PART: &str = "a readiness probe";
+        let mut longest = Duration::ZERO;
+        for section in sections {
+            for (context, settle) in self.contexts(PART, section.when.as_ref(), None)?.iter().zip(&section.settle) {
+                longest = longest.max(self.duration(PART, settle, context)?);
+            }
+        }
+        Ok(longest)
     }
 
     fn tasks(&self, contract: &Contract) -> Result<Vec<Task>, ComposeError> {

@@ -383,6 +383,9 @@ pub struct Probe {
     pub http: Option<Http>,
     /// Expression of `host:port`.
     pub tcp: Option<String>,
+    /// Expression of a duration: how long the answers must have been as expected before the service is first ready, where
+    /// it goes on preparing itself without a word.
+    pub settle: Option<String>,
 }
 
 /// One request. Texts are expressions.

@@ -24,6 +24,8 @@ pub struct Plan {
     pub command: CommandLine,
     /// What tells that the service is ready.
     pub ready: Vec<Probe>,
+    /// How long it must have told so before the service is first ready.
+    pub settle: Duration,
     /// How the service is asked to stop, gentlest first. A KILL always follows the last rung.
     pub stop: Vec<StopRung>,
 }

@@ -397,15 +397,23 @@ impl Started<'_> {
             }
         }
         self.health.set_phase(Phase::Starting);
+        self.until_ready().await;
+        if !self.plan.settle.is_zero() {
+            tokio::time::sleep(self.plan.settle).await;
+            self.until_ready().await;
+        }
+        self.health.set_phase(Phase::Ready);
+        tracing::info!("{} is ready", self.plan.service);
+        std::future::pending().await
+    }
+
+    async fn until_ready(&self) {
         let mut pauses = PROBE_PAUSES.iter();
         let mut pause = PROBE_PAUSES[0];
         while ready(&self.plan.ready).await.is_err() {
             tokio::time::sleep(pause).await;
             pause = *pauses.next().unwrap_or(&PROBE_PAUSES[3]);
         }
-        self.health.set_phase(Phase::Ready);
-        tracing::info!("{} is ready", self.plan.service);
-        std::future::pending().await
     }
 
     fn note(&self, happened: &Happened) {

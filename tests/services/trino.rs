@@ -107,6 +107,16 @@ fn the_documented_minimum_is_first_not_ready_then_ready_and_answers() {
 }
 
 #[test]
+fn the_first_query_after_ready_finds_the_nodes_of_its_catalog() {
+    let _turn = turn();
+    let mut trino = Trino::new("first-query");
+    trino.service.set("TRINO_CATALOGS", "tpch");
+    let running = trino.service.ready();
+    assert_eq!(trino.rows("SELECT count(*) FROM tpch.tiny.nation"), "[[25]]");
+    trino.stop(running);
+}
+
+#[test]
 fn a_broken_environment_is_refused_with_all_its_problems_and_nothing_is_started_or_written() {
     let mut trino = Trino::new("broken");
     let data = trino.service.folder.join("not-made");
