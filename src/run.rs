@@ -63,14 +63,14 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let user = drop_privileges(identity.as_ref(), &own)?;
     let exec = arguments.exec || own.exec;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
-    if exec {
-        return Err(failed_start(&process::replace(&command, &user, &signals)));
-    }
     let health = Health::new(&plan.service, &prepared.secrets);
+    let stopping = Notify::new();
+    let started = Started { plan, command: &command, user: &user, own: &own, health: &health, stopping: &stopping };
+    if exec {
+        return Err(started.replaced(&mut signals));
+    }
     let listener = health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?;
     block_on(async {
-        let stopping = Notify::new();
-        let started = Started { plan, command: &command, user: &user, own: &own, health: &health, stopping: &stopping };
         let serving = serve(listener, &health, &plan.ready);
         tokio::select! {
             status = started.to_its_end(&mut signals) => status,
@@ -365,6 +365,20 @@ impl Started<'_> {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM);
         self.ended(&supervised.await);
         Err(Failure::new(exit::DEPENDENCY, format!("{} was stopped: {failed}", self.plan.service)))
+    }
+
+    /// Becomes the service once its dependencies answer; returns only where that fails.
+    fn replaced(&self, signals: &mut Signals) -> Failure {
+        if let Err(failure) = block_on(self.wait_for_dependencies(signals)) {
+            return failure;
+        }
+        for task in &self.plan.tasks {
+            tracing::warn!(
+                "{} is not done: with DL_EXEC nothing is left to do it once the service answers",
+                task.name()
+            );
+        }
+        failed_start(&process::replace(self.command, self.user, signals))
     }
 
     async fn wait_for_dependencies(&self, signals: &mut Signals) -> Result<(), Failure> {

@@ -126,9 +126,9 @@ fn a_pipe_that_is_closed_without_a_word_is_an_empty_secret() {
 fn a_stop_while_a_dependency_is_waited_for_is_prompt() {
     let port = free_port();
     let demo = Demo::new(&format!("{STOP}[[wait]]\ntcp = \"127.0.0.1:{port}\"\n"));
-    for (signal, code) in [(SIGTERM, 143), (SIGINT, 130)] {
+    for (signal, code, exec) in [(SIGTERM, 143, "0"), (SIGINT, 130, "0"), (SIGTERM, 143, "1")] {
         let mut command = demo.entry(&[]);
-        command.env("DEMO_SCRIPT", LOUD);
+        command.env("DEMO_SCRIPT", LOUD).env("DL_EXEC", exec);
         let mut running = Running::start(command);
         running.await_text(LONG, "waiting for tcp://");
         assert_never_started(&stopped(running, signal), code);
@@ -136,6 +136,21 @@ fn a_stop_while_a_dependency_is_waited_for_is_prompt() {
     let mut running = Running::start(entry(&["wait", &format!("tcp://127.0.0.1:{port}")]));
     running.await_text(LONG, "waiting for tcp://");
     assert_never_started(&stopped(running, SIGTERM), 143);
+}
+
+#[test]
+fn with_exec_the_service_takes_our_place_once_its_dependencies_answer() {
+    let port = free_port();
+    let demo = Demo::new(&format!("{STOP}[[wait]]\ntcp = \"127.0.0.1:{port}\"\n{}", with_task(port)));
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", "echo $$; exec sleep 1000").env("DL_EXEC", "1");
+    let mut running = Running::start(command);
+    running.await_text(LONG, "waiting for tcp://");
+    assert_eq!(running.stdout(), "");
+    let _dependency = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    until(LONG, "the service runs as us", || (running.stdout() == format!("{}\n", running.pid())).then_some(()));
+    let ended = stopped(running, SIGTERM);
+    assert!(ended.stderr.contains("s3-buckets is not done: with DL_EXEC"), "{}", ended.stderr);
 }
 
 /// Behaviours: 27.
