@@ -178,7 +178,7 @@ impl<'a> Checker<'a> {
     }
 
     fn expression(&mut self, place: &str, text: &str, items: &[&str]) {
-        match Expressions::variables(text) {
+        match Expressions::default().variables(text) {
             Err(why) => self.complain(text.lines().next().unwrap_or(place), &format!("{place}: {why}")),
             Ok(names) => {
                 for name in names {
@@ -332,7 +332,7 @@ impl<'a> Checker<'a> {
 
     fn check_template(&mut self, template: &str, path: &Path, items: &[&str]) {
         let text = std::fs::read_to_string(path).expect("a template can be read");
-        match Expressions::variables(&text) {
+        match Expressions::default().variables(&text) {
             Err(why) => self.complaints.push(format!("templates/{}/{template}: {why}", self.name)),
             Ok(names) => {
                 for name in names.iter().filter(|name| !self.known.contains(*name) && !items.contains(&name.as_str())) {

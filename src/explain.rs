@@ -110,7 +110,7 @@ impl Explanation<'_> {
     fn destinations(&self, variable: &Variable) -> String {
         let contract: &Contract = &self.package.contract;
         let names = reach(contract, contract.key_of(variable));
-        let uses = |text: &str| Expressions::variables(text).is_ok_and(|used| !used.is_disjoint(&names));
+        let uses = |text: &str| Expressions::default().variables(text).is_ok_and(|used| !used.is_disjoint(&names));
         let mut places: Vec<String> = Vec::new();
         if variable.export.is_some() || contract.child.set.values().any(|text| uses(text)) {
             places.push("the service's environment".into());
@@ -145,11 +145,24 @@ fn default(variable: &Variable) -> String {
 }
 
 /// A key, and every `let` that is worked out from it.
-pub(crate) fn reach(contract: &Contract, key: String) -> HashSet<String> {
+fn reach(contract: &Contract, key: String) -> HashSet<String> {
+    let mut expressions = Expressions::default();
     let mut names = HashSet::from([key]);
     for derived in &contract.derived {
-        if Expressions::variables(&derived.value).is_ok_and(|used| !used.is_disjoint(&names)) {
+        if expressions.variables(&derived.value).is_ok_and(|used| !used.is_disjoint(&names)) {
             names.insert(derived.name.clone());
+        }
+    }
+    names
+}
+
+/// These names, and all that they are worked out from.
+pub(crate) fn sources(contract: &Contract, mut names: HashSet<String>) -> HashSet<String> {
+    let mut expressions = Expressions::default();
+    // A `let` uses only what stands before it.
+    for derived in contract.derived.iter().rev() {
+        if names.contains(&derived.name) {
+            names.extend(expressions.variables(&derived.value).unwrap_or_default());
         }
     }
     names

@@ -55,11 +55,9 @@ impl Expressions {
     ///
     /// # Errors
     /// The text does not parse, or names an unknown filter.
-    pub fn variables(expression: &str) -> Result<HashSet<String>, String> {
-        let mut tera = Tera::new();
-        register(&mut tera);
-        tera.add_raw_template("expression", expression).map_err(|error| error.to_string())?;
-        let names = tera.get_template_variables("expression").map_err(|error| error.to_string())?;
+    pub fn variables(&mut self, expression: &str) -> Result<HashSet<String>, String> {
+        self.tera.add_raw_template("expression", expression).map_err(|error| error.to_string())?;
+        let names = self.tera.get_template_variables("expression").map_err(|error| error.to_string())?;
         Ok(names.into_iter().map(str::to_owned).collect())
     }
 }

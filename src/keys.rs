@@ -36,8 +36,8 @@ pub enum Verdict {
     Ignored(String),
     /// Stops the service; the reason.
     Stops(String),
-    /// In no version of the table; the nearest key there is.
-    Unlisted(Option<String>),
+    /// In no version of the table.
+    Unlisted,
 }
 
 impl<'a> Table<'a> {
@@ -67,13 +67,13 @@ impl<'a> Table<'a> {
 
     /// What `version` of the service makes of `key`.
     pub fn judge(&self, key: &str, version: &str) -> Verdict {
-        let Some(row) = self.row(key) else { return Verdict::Unlisted(self.nearest(key)) };
+        let Some(row) = self.row(key) else { return Verdict::Unlisted };
         let note = if row.note.is_empty() { String::new() } else { format!(": {}", row.note) };
         match row.cells[self.column(version)] {
             "+" | "?" => Verdict::Valid,
             "~" => Verdict::Legacy(format!("is an old name in version {version}{note}")),
             "o" => {
-                let nearest = self.nearest(key).filter(|_| row.key != key && row.note.is_empty());
+                let nearest = (row.key != key && row.note.is_empty()).then(|| self.nearest(key)).flatten();
                 let hint = nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default();
                 Verdict::Ignored(format!("has no effect in version {version}{note}{hint}"))
             }
@@ -81,7 +81,7 @@ impl<'a> Table<'a> {
             _ => {
                 let where_valid = self.versions.iter().zip(&row.cells).filter(|(_, cell)| ["+", "~"].contains(cell));
                 let names = where_valid.map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-                let nearest = self.nearest(key).filter(|_| row.key != key);
+                let nearest = (row.key != key).then(|| self.nearest(key)).flatten();
                 let elsewhere = match (names.is_empty(), nearest) {
                     (false, _) => format!(" (known in {names})"),
                     (true, Some(nearest)) => format!(": did you mean {nearest}?"),
@@ -105,7 +105,8 @@ impl<'a> Table<'a> {
         not_newer.unwrap_or(0)
     }
 
-    fn nearest(&self, key: &str) -> Option<String> {
+    /// The key that was probably meant.
+    pub fn nearest(&self, key: &str) -> Option<String> {
         // What no version knows is nothing to mean.
         let known = self.rows.iter().filter(|row| row.cells.iter().any(|cell| ["+", "~"].contains(cell)));
         let distances = known.map(|row| (edit_distance(&in_words_of(key, row.key), row.key), row.key));
@@ -117,6 +118,10 @@ impl<'a> Table<'a> {
 fn fits(pattern: &str, key: &str) -> bool {
     if let Some(prefix) = pattern.strip_suffix('*').filter(|prefix| !prefix.contains('*')) {
         return key.starts_with(prefix);
+    }
+    let before = pattern.split('*').next().unwrap_or_default();
+    if !key.starts_with(before) {
+        return false;
     }
     let (parts, names) = (parts_of(pattern), parts_of(key));
     let open = parts.last() == Some(&"*");
@@ -157,7 +162,8 @@ mod tests {
         assert_eq!(table.judge("new", "476"), Verdict::Stops(unknown.into()));
         assert_eq!(table.judge("alias", "480"), Verdict::Legacy("is an old name in version 480: write a.b".into()));
         assert_eq!(table.judge("quarkus.http.port", "480"), Verdict::Valid);
-        assert_eq!(table.judge("a.c", "480"), Verdict::Unlisted(Some("a.b".into())));
+        assert_eq!(table.judge("a.c", "480"), Verdict::Unlisted);
+        assert_eq!(table.nearest("a.c").as_deref(), Some("a.b"));
     }
 
     #[test]

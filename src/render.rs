@@ -180,12 +180,10 @@ impl<'a> Renderer<'a> {
     /// Those that somebody has set and whose values are in this file, directly or through values worked out from them:
     /// what an operator who mounts a file of their own has set in vain.
     fn given_variables_of(&self, template: &str, additions: &BTreeMap<String, String>) -> Vec<String> {
-        let keys = self.tera.get_template_variables(template).unwrap_or_default();
+        let printed = self.tera.get_template_variables(template).unwrap_or_default();
+        let sources = explain::sources(&self.package.contract, printed.into_iter().map(str::to_owned).collect());
         let given = self.settings.settings.iter().filter(|one| !matches!(one.source, Source::Default | Source::Unset));
-        let used = given.filter(|one| {
-            let reached = || explain::reach(&self.package.contract, one.key.clone());
-            additions.contains_key(&one.key) || reached().iter().any(|name| keys.contains(name.as_str()))
-        });
+        let used = given.filter(|one| additions.contains_key(&one.key) || sources.contains(&one.key));
         used.map(|one| one.name.clone()).collect::<BTreeSet<String>>().into_iter().collect()
     }
 
@@ -210,15 +208,15 @@ impl<'a> Renderer<'a> {
             Verdict::Valid => None,
             Verdict::Legacy(what) | Verdict::Ignored(what) => Some(Problem::warning(variable, named(what))),
             Verdict::Stops(what) => Some(Problem::error(variable, named(what))),
-            Verdict::Unlisted(nearest) => {
-                let hint = nearest.map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default();
+            Verdict::Unlisted => {
+                let problem = match keys.unknown {
+                    UnknownKey::Error => Problem::error,
+                    UnknownKey::Warning => Problem::warning,
+                    UnknownKey::Allowed => return None,
+                };
+                let hint = table.nearest(key).map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default();
                 let service = &self.package.contract.service.name;
-                let what = named(format!("is no key of {service} {version}{hint}"));
-                match keys.unknown {
-                    UnknownKey::Error => Some(Problem::error(variable, what)),
-                    UnknownKey::Warning => Some(Problem::warning(variable, what)),
-                    UnknownKey::Allowed => None,
-                }
+                Some(problem(variable, named(format!("is no key of {service} {version}{hint}"))))
             }
         }
     }

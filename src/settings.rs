@@ -239,7 +239,7 @@ impl<'a> Loader<'a> {
 
     /// An expression that failed because of a variable already reported is not a second problem.
     pub(super) fn report_expression(&mut self, name: &str, what: &str, expression: &str, why: &str) {
-        let words = Expressions::variables(expression).unwrap_or_default();
+        let words = Expressions::default().variables(expression).unwrap_or_default();
         if !words.iter().any(|word| self.broken.contains(word)) && !crate::report::has_errors(&self.problems) {
             let message = format!("has a mistake in its contract: {what}: {why}");
             self.problems.push(Problem::error(name, message).with_status(exit::TEMPLATE));

@@ -118,17 +118,22 @@ fn passthrough_key(name: &str) -> String {
 /// `NESSIE_SECRETS_CACHE_TTL` → `nessie.secrets.cache.ttl`, where that is one of `keys`. Of several keys that fit, the
 /// one with the longest text of its own; what `*` stands for is in lower case.
 pub(super) fn key_of_native_name(keys: &[String], name: &str) -> Option<String> {
-    let spelt = |text: &str| -> String {
-        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
-    };
     let fitting = keys.iter().filter_map(|key| {
         let Some((before, after)) = key.split_once('*') else {
-            return (spelt(key) == name).then(|| (key, key.clone()));
+            return is_spelt(name, key).then(|| (key, key.clone()));
         };
-        let chosen = name.strip_prefix(&spelt(before))?.strip_suffix(&spelt(after))?;
-        (!chosen.is_empty()).then(|| (key, format!("{before}{}{after}", chosen.to_lowercase())))
+        let (start, rest) = name.split_at_checked(before.len())?;
+        let (chosen, end) = rest.split_at_checked(rest.len().checked_sub(after.len())?)?;
+        let fits = !chosen.is_empty() && is_spelt(start, before) && is_spelt(end, after);
+        fits.then(|| (key, format!("{before}{}{after}", chosen.to_lowercase())))
     });
     fitting.max_by_key(|(key, _)| (!key.contains('*'), key.len())).map(|(_, key)| key)
+}
+
+/// Whether a key of letters, digits and marks is spelt so as a variable: asked for every key of every variable.
+fn is_spelt(name: &str, key: &str) -> bool {
+    let in_capitals = |c: u8| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { b'_' };
+    name.bytes().eq(key.bytes().map(in_capitals))
 }
 
 #[cfg(test)]
