@@ -9,9 +9,9 @@ test_everything() {
     need_command 'checking the shell' shellcheck shellcheck
     need_command 'calling the services' curl curl
     need_packages 'the services the tests wait for, and a YAML reader' postgresql etcd-server python3-yaml
-    need_packages 'the programs dl-entry is compared with' tini dumb-init catatonit gosu util-linux
     build "$native"
     prepare_host_rust
+    prepare_peers
     export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$DL_CACHE/target}" DL_CACHE
     check_style
     # The tests run the static binary, and the services from where their user can read them.
@@ -34,6 +34,14 @@ prepare_host_rust() {
 
 host_rust_is_whole() {
     rust_is_recent cargo && cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1
+}
+
+# The programs dl-entry is compared with.
+prepare_peers() {
+    need_packages 'the programs dl-entry is compared with' tini dumb-init catatonit gosu util-linux
+    cargo_tool pid1-exe 0.1.6 'compared with dl-entry'
+    cargo_tool horust 0.1.14 'compared with dl-entry'
+    PATH=$PATH:/usr/sbin:$DL_CACHE/tools/pid1-exe-0.1.6/bin:$DL_CACHE/tools/horust-0.1.14/bin
 }
 
 check_style() {

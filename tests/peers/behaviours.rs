@@ -48,8 +48,8 @@ fn command(peer: &Peer, script: &str) -> Command {
 }
 
 fn prefixed(prefix: &[&str], peer: &Peer, script: &str) -> Command {
-    let peer_words = peer.words.iter().map(String::as_str);
-    let mut words = prefix.iter().copied().chain(peer_words).chain(["sh", "-c", script]);
+    let run = ["sh", "-c", script].map(|word| peer.word(word));
+    let mut words = prefix.iter().copied().chain(peer.words.iter().chain(&run).map(String::as_str));
     let mut command = Command::new(words.next().unwrap());
     command.args(words).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("DL_HEALTH_ADDR", "off");
     command.env("DL_NAME_SERVICE", "off");
@@ -116,7 +116,12 @@ fn closed_input(peer: &Peer) -> Result<(), String> {
 /// Runs a path instead of a script: its status, and whether it is named.
 fn run_path(peer: &Peer, path: &str) -> Result<(i32, bool), String> {
     let mut command = Command::new(&peer.words[0]);
-    command.args(&peer.words[1..]).arg(path).env_clear().env("PATH", "/usr/bin:/bin").env("DL_HEALTH_ADDR", "off");
+    command
+        .args(&peer.words[1..])
+        .arg(peer.word(path))
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("DL_HEALTH_ADDR", "off");
     command.env("DL_NAME_SERVICE", "off");
     let ended = end(command)?;
     Ok((ended.code(), ended.stderr.contains(path)))
@@ -280,7 +285,8 @@ fn no_new_privileges(peer: &Peer) -> Result<(), String> {
 
 fn home(peer: &Peer) -> Result<(), String> {
     let ended = end(command(peer, "echo \"$HOME $USER $LOGNAME\""))?;
-    if ended.stdout.contains("root") { Err(ended.stdout) } else { Ok(()) }
+    let is_ours = ended.stdout.contains("root") || ended.stdout.trim().is_empty();
+    if is_ours { Err(ended.stdout) } else { Ok(()) }
 }
 
 fn reopened_output(peer: &Peer) -> Result<(), String> {
