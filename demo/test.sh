@@ -1,5 +1,7 @@
 # Everything there is to check. Sourced by ./dl.
 
+fuzz_briefly=10 # seconds for each target
+
 test_everything() {
     [ $# -eq 0 ] || fail "test takes no options: one test is cargo test --test NAME, with the variables of demo/test.sh"
     fetch_everything
@@ -20,6 +22,7 @@ test_everything() {
     export JAVA_HOME
     check_real_environments
     check_in_containers
+    fuzz $fuzz_briefly
     cargo test --locked --no-fail-fast </dev/null || fail 'a test failed (lines above)'
     [ -z "$no_engine" ] || say "passed, but the tests in containers are not run: $no_engine"
 }

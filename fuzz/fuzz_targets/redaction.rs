@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (String, String, String)| {
     let (secret, before, after) = input;
-    if secret.len() < 4 {
+    if secret.len() < 4 || secret.contains('\0') {
         return;
     }
     let secrets = Secrets::default();
@@ -16,11 +16,9 @@ fuzz_target!(|input: (String, String, String)| {
     let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
     for spelling in [&secret, &json, &hexadecimal, &percent] {
         let redacted = secrets.redact(&format!("{before}{spelling}{after}")).into_owned();
-        // What the surroundings hold already, or the mark that stands in its place, is nobody's secret.
-        let innocent = before.contains(spelling.as_str())
-            || after.contains(spelling.as_str())
-            || "‹redacted:S›".contains(spelling.as_str());
-        assert!(innocent || !redacted.contains(spelling.as_str()), "{spelling:?} in {redacted:?}");
+        // The mark and what stands beside it may look like the secret by chance; a NUL does not.
+        let seen = redacted.replace("‹redacted:S›", "\0");
+        assert!(!seen.contains(spelling.as_str()), "{spelling:?} in {redacted:?}");
     }
 });
 

@@ -1,0 +1,37 @@
+# Coverage-guided fuzzing of what reads other people's bytes: fuzz/fuzz_targets. Sourced by ./dl.
+
+fuzz_tool=0.13.2 # cargo-fuzz
+
+# fuzz [SECONDS]: every target for that long. What makes one fail is kept in fuzz/artifacts, what it learned in the cache.
+fuzz() {
+    fuzz_seconds=${1:-60}
+    case $fuzz_seconds in *[!0-9]* | '') fail "fuzz takes a number of seconds, not $fuzz_seconds" ;; esac
+    need_command 'compiling libFuzzer' c++ g++
+    prepare_host_rust
+    cargo_tool cargo-fuzz $fuzz_tool 'fuzzing'
+    say 'building the fuzz targets (the first time: some minutes)'
+    cargo_fuzz build || fail 'the fuzz targets do not build (lines above)'
+    for target in $(cargo_fuzz list); do
+        fuzz_one "$target"
+    done
+}
+
+fuzz_one() {
+    say "fuzzing $1 for $fuzz_seconds s"
+    mkdir -p "$DL_CACHE/fuzz-corpus/$1"
+    cargo_fuzz run "$1" "$DL_CACHE/fuzz-corpus/$1" "fuzz/seeds/$1" -- \
+        -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 </dev/null >"$DL_CACHE/fuzz-corpus/$1.log" 2>&1 ||
+        { tail -n 40 "$DL_CACHE/fuzz-corpus/$1.log" >&2 && fail "fuzzing $1 found a failure: its input is in fuzz/artifacts/$1"; }
+    sed -n 's/^stat::number_of_executed_units: */  runs: /p' "$DL_CACHE/fuzz-corpus/$1.log" >&2
+}
+
+# cargo-fuzz is a nightly's; without a sanitizer (there is no unsafe code in what is fuzzed) a stable Rust will do.
+cargo_fuzz() {
+    subcommand=$1
+    shift
+    options=
+    [ "$subcommand" = list ] || options='--sanitizer none'
+    # shellcheck disable=SC2086
+    PATH="$DL_CACHE/tools/cargo-fuzz-$fuzz_tool/bin:$PATH" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$DL_CACHE/fuzz-target" \
+        cargo fuzz "$subcommand" $options "$@"
+}
