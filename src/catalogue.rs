@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::contract::Contract;
+use crate::expression::Expressions;
+use crate::value::ValueType;
 
 /// Where an image's own services are.
 pub const FOLDER: &str = "/etc/dl-entry/services";
@@ -22,6 +24,7 @@ struct Embedded {
     name: &'static str,
     /// The contract as JSON, which is quicker to read than TOML.
     contract: &'static str,
+    uses: &'static [(&'static str, &'static [&'static str])],
     files: &'static [(&'static str, &'static str)],
 }
 
@@ -30,7 +33,11 @@ struct Embedded {
 pub struct Package {
     pub contract: Contract,
     pub files: BTreeMap<String, String>,
+    pub uses: Uses,
 }
+
+/// Every `let`, and the names it is worked out from: settings, and what stands before it.
+pub type Uses = Vec<(String, Vec<String>)>;
 
 /// Why a service cannot be had.
 #[derive(Debug)]
@@ -76,26 +83,44 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
     let added = own.join("service.toml").is_file().then(|| read_folder(&own)).transpose()?;
     let malformed = |reason: String| CatalogueError::Malformed { path: own.join("service.toml"), reason };
     let mut files: BTreeMap<String, String> = BTreeMap::new();
-    let mut contract = None;
     if let Some(embedded) = embedded {
         files.extend(embedded.files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
-        contract = Some(embedded.contract);
     }
-    match (contract, added) {
+    match (embedded, added) {
         (None, None) => Err(CatalogueError::Unknown { name: name.to_owned(), names: names(folder) }),
-        (Some(text), None) => {
-            let contract = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
-            Ok(Package { contract, files })
+        (Some(embedded), None) => {
+            let contract = serde_json::from_str(embedded.contract).map_err(|error| malformed(error.to_string()))?;
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            let uses = embedded.uses.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect();
+            Ok(Package { contract, files, uses })
         }
-        (text, Some((addition, added_files))) => {
+        (embedded, Some((addition, added_files))) => {
             files.extend(added_files);
-            let base =
-                text.map_or(Ok(Value::Null), serde_json::from_str).map_err(|error| malformed(error.to_string()))?;
-            let contract =
+            let base = embedded
+                .map_or(Ok(Value::Null), |embedded| serde_json::from_str(embedded.contract))
+                .map_err(|error| malformed(error.to_string()))?;
+            let contract: Contract =
                 serde_json::from_value(merge(base, addition)).map_err(|error| malformed(error.to_string()))?;
-            Ok(Package { contract, files })
+            // As build.rs has done for those built in.
+            check_types(&contract).map_err(malformed)?;
+            let uses = uses_of(&contract);
+            Ok(Package { contract, files, uses })
         }
     }
+}
+
+fn check_types(contract: &Contract) -> Result<(), String> {
+    let of_groups = contract.groups.iter().flat_map(|group| &group.variables);
+    for variable in contract.variables.iter().chain(of_groups) {
+        ValueType::of(variable).map_err(|why| format!("{}: {why}", variable.name))?;
+    }
+    Ok(())
+}
+
+fn uses_of(contract: &Contract) -> Uses {
+    let mut expressions = Expressions::default();
+    let mut used = |value| expressions.variables(value).unwrap_or_default().into_iter().collect();
+    contract.derived.iter().map(|derived| (derived.name.clone(), used(&derived.value))).collect()
 }
 
 fn read_folder(folder: &Path) -> Result<(Value, BTreeMap<String, String>), CatalogueError> {
@@ -154,6 +179,13 @@ mod tests {
         std::fs::write(own.join("service.toml"), "[service]\nnme = 1\n").unwrap();
         let malformed = find("mine", &folder).unwrap_err().to_string();
         assert!(malformed.contains("unknown field `nme`"), "{malformed}");
+        std::fs::write(
+            own.join("service.toml"),
+            format!("{contract}[[env]]\nname = \"A\"\ntype = \"bol\"\ndoc = \"x\"\n"),
+        )
+        .unwrap();
+        let mistyped = find("mine", &folder).unwrap_err().to_string();
+        assert!(mistyped.contains("A: ") && mistyped.contains("bol"), "{mistyped}");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -175,15 +175,25 @@ pub struct Init {
     pub command: Vec<OsString>,
 }
 
-/// The command line as clap shall read it: an option that is not ours, or a word that stands for the image's own
-/// service, means `run --`.
-pub fn normalized(mut arguments: Vec<OsString>, words: &[String]) -> Vec<OsString> {
+impl Command {
+    /// A program that is a word for the image's own service is that service. `words` is asked only where there is one.
+    pub fn or_service(self, words: impl FnOnce() -> Vec<String>) -> Command {
+        let Command::Program(arguments) = self else { return self };
+        match words_taken(&arguments, &words()) {
+            0 => Command::Program(arguments),
+            _ => Command::Run(Run { arguments, ..Run::default() }),
+        }
+    }
+}
+
+/// The command line as clap shall read it: an option that is not ours means `run --`.
+pub fn normalized(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let ours = ["-h", "--help", "-V", "--version"];
     let first = arguments.get(1).and_then(|first| first.to_str()).unwrap_or_default();
     let option = first.starts_with('-') && !ours.contains(&first);
     if first == "--" {
         arguments.insert(1, "run".into());
-    } else if option || words_taken(arguments.get(1..).unwrap_or_default(), words) > 0 {
+    } else if option {
         arguments.splice(1..1, ["run".into(), "--".into()]);
     }
     arguments
@@ -215,22 +225,32 @@ mod tests {
 
     #[test]
     fn options_and_the_services_own_words_are_arguments_of_the_service() {
-        let server = ["server".to_owned(), "minio server".to_owned()];
-        assert_eq!(normalized(words("dl-entry -x y"), &[]), words("dl-entry run -- -x y"));
-        assert_eq!(normalized(words("dl-entry --help"), &[]), words("dl-entry --help"));
-        assert_eq!(normalized(words("dl-entry server /data"), &server), words("dl-entry run -- server /data"));
-        assert_eq!(normalized(words("dl-entry minio server /d"), &server), words("dl-entry run -- minio server /d"));
-        assert_eq!(normalized(words("dl-entry minio --version"), &server), words("dl-entry minio --version"));
-        assert_eq!(words_taken(&words("minio server /d"), &server), 2);
-        assert_eq!(words_taken(&words("/d server"), &server), 0);
-        assert_eq!(normalized(words("dl-entry -- a"), &[]), words("dl-entry run -- a"));
-        assert_eq!(normalized(words("dl-entry bash -c x"), &server), words("dl-entry bash -c x"));
-        assert_eq!(normalized(words("dl-entry"), &server), words("dl-entry"));
+        assert_eq!(normalized(words("dl-entry -x y")), words("dl-entry run -- -x y"));
+        assert_eq!(normalized(words("dl-entry --help")), words("dl-entry --help"));
+        assert_eq!(normalized(words("dl-entry -- a")), words("dl-entry run -- a"));
+        assert_eq!(normalized(words("dl-entry bash -c x")), words("dl-entry bash -c x"));
+        assert_eq!(normalized(words("dl-entry")), words("dl-entry"));
+        let run = |line: &str| match command(line) {
+            Command::Run(run) => Some(run.arguments),
+            _ => None,
+        };
+        assert_eq!(run("dl-entry server /data --help"), Some(words("server /data --help")));
+        assert_eq!(run("dl-entry minio server /d"), Some(words("minio server /d")));
+        assert_eq!(run("dl-entry minio --version"), None);
+        assert_eq!(words_taken(&words("minio server /d"), &server()), 2);
+        assert_eq!(words_taken(&words("/d server"), &server()), 0);
     }
 
     #[test]
     fn a_word_that_is_no_subcommand_is_a_program() {
-        let cli = Cli::try_parse_from(words("dl-entry bash -c x")).unwrap();
-        assert!(matches!(cli.command, Some(Command::Program(program)) if program == words("bash -c x")));
+        assert!(matches!(command("dl-entry bash -c x"), Command::Program(program) if program == words("bash -c x")));
+    }
+
+    fn server() -> Vec<String> {
+        vec!["server".to_owned(), "minio server".to_owned()]
+    }
+
+    fn command(line: &str) -> Command {
+        Cli::try_parse_from(words(line)).unwrap().command.unwrap().or_service(server)
     }
 }

@@ -73,8 +73,10 @@ pub(crate) fn contexts(
     when: Option<&String>,
     each: Option<&String>,
 ) -> Result<Vec<Context>, String> {
-    let all = match each.and_then(|each| each_parts(each)) {
-        None => vec![context.clone()],
+    let holds = |context: &Context| when.map_or(Ok(true), |when| expressions.holds(when, context));
+    let all: Vec<Context> = match each.and_then(|each| each_parts(each)) {
+        // Most conditions do not hold, and a context is large.
+        None => return Ok(if holds(context)? { vec![context.clone()] } else { vec![] }),
         Some((item, list)) => {
             let items = Expressions::lookup(context, list);
             let with_item = |value: &tera::Value| {
@@ -87,7 +89,7 @@ pub(crate) fn contexts(
     };
     let mut kept = Vec::new();
     for context in all {
-        if when.map_or(Ok(true), |when| expressions.holds(when, &context))? {
+        if holds(&context)? {
             kept.push(context);
         }
     }

@@ -25,7 +25,7 @@ pub fn main() -> ExitCode {
     // Secrets will be in this memory: no core dump, no ptrace, `/proc/PID/environ` for root alone. A refusal is said at
     // the drop, which undoes this and does it again; an exec undoes it too, the service's memory being its own.
     let _ = nix::sys::prctl::set_dumpable(false);
-    let arguments = cli::normalized(std::env::args_os().collect(), &image_words());
+    let arguments = cli::normalized(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -33,8 +33,12 @@ pub fn main() -> ExitCode {
     let status = signals
         .map_err(|error| Failure::new(exit::SYSTEM, format!("signals cannot be taken over: {error}")))
         .and_then(|signals| privilege::refuse_borrowed().map(|()| signals).map_err(not_permitted))
-        .and_then(|signals| dispatch(cli.command.unwrap_or(Command::Run(cli::Run::default())), signals));
+        .and_then(|signals| dispatch(asked(cli), signals));
     ExitCode::from(status.unwrap_or_else(report))
+}
+
+fn asked(cli: Cli) -> Command {
+    cli.command.map_or(Command::Run(cli::Run::default()), |command| command.or_service(image_words))
 }
 
 fn not_permitted(error: privilege::PrivilegeError) -> Failure {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use crate::catalogue::Package;
+use crate::catalogue::{Package, Uses};
 use crate::contract::{Argument, Contract, File, Group, Passthrough, Variable};
 use crate::expression::{Expressions, condition_template, each_parts};
 use crate::settings::{Setting, Settings};
@@ -109,7 +109,7 @@ impl Explanation<'_> {
     /// The files and parts of the contract that use a variable, directly or through values worked out from it.
     fn destinations(&self, variable: &Variable) -> String {
         let contract: &Contract = &self.package.contract;
-        let names = reach(contract, contract.key_of(variable));
+        let names = reach(&self.package.uses, contract.key_of(variable));
         let uses = |text: &str| Expressions::default().variables(text).is_ok_and(|used| !used.is_disjoint(&names));
         let mut places: Vec<String> = Vec::new();
         if variable.export.is_some() || contract.child.set.values().any(|text| uses(text)) {
@@ -145,24 +145,21 @@ fn default(variable: &Variable) -> String {
 }
 
 /// A key, and every `let` that is worked out from it.
-fn reach(contract: &Contract, key: String) -> HashSet<String> {
-    let mut expressions = Expressions::default();
+fn reach(uses: &Uses, key: String) -> HashSet<String> {
     let mut names = HashSet::from([key]);
-    for derived in &contract.derived {
-        if expressions.variables(&derived.value).is_ok_and(|used| !used.is_disjoint(&names)) {
-            names.insert(derived.name.clone());
+    for (name, used) in uses {
+        if used.iter().any(|used| names.contains(used)) {
+            names.insert(name.clone());
         }
     }
     names
 }
 
 /// These names, and all that they are worked out from.
-pub(crate) fn sources(contract: &Contract, mut names: HashSet<String>) -> HashSet<String> {
-    let mut expressions = Expressions::default();
-    // A `let` uses only what stands before it.
-    for derived in contract.derived.iter().rev() {
-        if names.contains(&derived.name) {
-            names.extend(expressions.variables(&derived.value).unwrap_or_default());
+pub(crate) fn sources(uses: &Uses, mut names: HashSet<String>) -> HashSet<String> {
+    for (name, used) in uses.iter().rev() {
+        if names.contains(name) {
+            names.extend(used.iter().cloned());
         }
     }
     names

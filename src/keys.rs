@@ -17,13 +17,31 @@ use crate::spelling::edit_distance;
 pub struct Table<'a> {
     versions: Vec<&'a str>,
     rows: Vec<Row<'a>>,
+    /// Those whose keys have a `*`.
+    patterns: Vec<Row<'a>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Row<'a> {
     key: &'a str,
-    cells: Vec<&'a str>,
+    /// One a version, with tabs between them.
+    cells: &'a str,
     note: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn read(line: &'a str, versions: usize) -> Option<Row<'a>> {
+        let (key, rest) = line.split_once('\t')?;
+        let sound = |cell: &str| matches!(cell, "+" | "~" | "x" | "-" | "o" | "?");
+        let after = rest.match_indices('\t').nth(versions - 1).map_or(rest.len(), |(tab, _)| tab);
+        let (cells, note) = rest.split_at(after);
+        let row = Row { key, cells, note: note.trim_start_matches('\t') };
+        (row.cells().count() == versions && row.cells().all(sound)).then_some(row)
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.cells.split('\t')
+    }
 }
 
 /// What a version of the service makes of a key.
@@ -53,23 +71,18 @@ impl<'a> Table<'a> {
             return Err("line 1: no version in the header".into());
         }
         let rows = lines.map(|(index, line)| {
-            let fields: Vec<&str> = line.split('\t').collect();
-            let cells = fields.get(1..=versions.len()).unwrap_or_default().to_vec();
-            let sound =
-                cells.len() == versions.len() && cells.iter().all(|cell| ["+", "~", "x", "-", "o", "?"].contains(cell));
-            let note = fields.get(versions.len() + 1).copied().unwrap_or_default();
-            sound
-                .then_some(Row { key: fields[0], cells, note })
-                .ok_or_else(|| format!("line {}: not key, cells, note", index + 1))
+            Row::read(line, versions.len()).ok_or_else(|| format!("line {}: not key, cells, note", index + 1))
         });
-        Ok(Table { rows: rows.collect::<Result<_, _>>()?, versions })
+        let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
+        let patterns = rows.iter().filter(|row| row.key.contains('*')).copied().collect();
+        Ok(Table { rows, patterns, versions })
     }
 
     /// What `version` of the service makes of `key`.
     pub fn judge(&self, key: &str, version: &str) -> Verdict {
         let Some(row) = self.row(key) else { return Verdict::Unlisted };
         let note = if row.note.is_empty() { String::new() } else { format!(": {}", row.note) };
-        match row.cells[self.column(version)] {
+        match row.cells().nth(self.column(version)).unwrap_or_default() {
             "+" | "?" => Verdict::Valid,
             "~" => Verdict::Legacy(format!("is an old name in version {version}{note}")),
             "o" => {
@@ -79,7 +92,7 @@ impl<'a> Table<'a> {
             }
             "x" => Verdict::Stops(format!("stops version {version}, where it is defunct{note}")),
             _ => {
-                let where_valid = self.versions.iter().zip(&row.cells).filter(|(_, cell)| ["+", "~"].contains(cell));
+                let where_valid = self.versions.iter().zip(row.cells()).filter(|(_, cell)| ["+", "~"].contains(cell));
                 let names = where_valid.map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
                 let nearest = (row.key != key).then(|| self.nearest(key)).flatten();
                 let elsewhere = match (names.is_empty(), nearest) {
@@ -95,8 +108,8 @@ impl<'a> Table<'a> {
     /// The row of the key itself, or the one that says most about it.
     fn row(&self, key: &str) -> Option<&Row<'a>> {
         let exact = self.rows.iter().find(|row| row.key == key);
-        let patterns = || self.rows.iter().filter(|row| row.key.contains('*') && fits(row.key, key));
-        exact.or_else(|| patterns().max_by_key(|row| row.key.len()))
+        let fitting = || self.patterns.iter().filter(|row| fits(row.key, key));
+        exact.or_else(|| fitting().max_by_key(|row| row.key.len()))
     }
 
     fn column(&self, version: &str) -> usize {
@@ -108,7 +121,7 @@ impl<'a> Table<'a> {
     /// The key that was probably meant.
     pub fn nearest(&self, key: &str) -> Option<String> {
         // What no version knows is nothing to mean.
-        let known = self.rows.iter().filter(|row| row.cells.iter().any(|cell| ["+", "~"].contains(cell)));
+        let known = self.rows.iter().filter(|row| row.cells().any(|cell| ["+", "~"].contains(&cell)));
         let distances = known.map(|row| (edit_distance(&in_words_of(key, row.key), row.key), row.key));
         distances.filter(|(distance, _)| *distance <= 3).min().map(|(_, key)| key.to_owned())
     }

@@ -96,8 +96,7 @@ impl<'a> Renderer<'a> {
             u32::from_str_radix(&file.mode, 8).map_err(|_| mistake(&file.template, "its mode is not octal".into()))?;
         let path = self.expressions.text(&file.path, context).map_err(|reason| mistake(&file.template, reason))?;
         let additions = self.additions(file, context);
-        let text = self.proven_text(file, format, context, &additions, &path)?;
-        let keys = format.parse(&text).unwrap_or_default().into_iter().map(|entry| entry.key).collect();
+        let (text, keys) = self.proven_text(file, format, context, &additions, &path)?;
         self.judge_keys(file, context, keys, &path);
         Ok(RenderedFile {
             path: PathBuf::from(path),
@@ -115,6 +114,7 @@ impl<'a> Renderer<'a> {
             .unwrap_or_default()
     }
 
+    /// The file's text, and the keys in it.
     fn proven_text(
         &self,
         file: &File,
@@ -122,7 +122,7 @@ impl<'a> Renderer<'a> {
         context: &Context,
         additions: &BTreeMap<String, String>,
         path: &str,
-    ) -> Result<String, Problem> {
+    ) -> Result<(String, Vec<String>), Problem> {
         let (tokens, values) = self.pass(file, format, context, Mode::Tokens)?;
         let (text, again) = self.pass(file, format, context, Mode::Values)?;
         let text = extended(format, &text, additions).map_err(|why| mistake(path, why))?;
@@ -139,7 +139,7 @@ impl<'a> Renderer<'a> {
             let what = format!("would not say what is meant (at {wrong:?}): a value does not stay in its place");
             return Err(mistake(path, what));
         }
-        Ok(text)
+        Ok((text, found.into_iter().map(|(key, _)| key).collect()))
     }
 
     /// One rendering: the text, and the values printed into it, in order.
@@ -181,7 +181,7 @@ impl<'a> Renderer<'a> {
     /// what an operator who mounts a file of their own has set in vain.
     fn given_variables_of(&self, template: &str, additions: &BTreeMap<String, String>) -> Vec<String> {
         let printed = self.tera.get_template_variables(template).unwrap_or_default();
-        let sources = explain::sources(&self.package.contract, printed.into_iter().map(str::to_owned).collect());
+        let sources = explain::sources(&self.package.uses, printed.into_iter().map(str::to_owned).collect());
         let given = self.settings.settings.iter().filter(|one| !matches!(one.source, Source::Default | Source::Unset));
         let used = given.filter(|one| additions.contains_key(&one.key) || sources.contains(&one.key));
         used.map(|one| one.name.clone()).collect::<BTreeSet<String>>().into_iter().collect()

@@ -171,19 +171,19 @@ impl<'a> Loader<'a> {
             }
             return None;
         }
-        let value_type = match ValueType::of(variable) {
-            Ok(value_type) => value_type,
-            Err(why) => {
-                self.problems.push(Problem::error(name, format!("is declared wrongly: {why}")));
-                return None;
-            }
-        };
         let given = raw.is_some();
         let raw = raw.or_else(|| self.default(name, variable, instance));
         let Some(raw) = raw else {
             self.require(name, variable, instance);
             self.record(name, variable, None, Source::Unset);
             return None;
+        };
+        let value_type = match ValueType::of(variable) {
+            Ok(value_type) => value_type,
+            Err(why) => {
+                self.problems.push(Problem::error(name, format!("is declared wrongly: {why}")));
+                return None;
+            }
         };
         if variable.is_secret() && !raw.text.is_empty() {
             self.settings.secrets.push((name.to_owned(), raw.text.clone()));
@@ -226,8 +226,8 @@ impl<'a> Loader<'a> {
 
     fn default(&mut self, name: &str, variable: &Variable, instance: Option<&Instance>) -> Option<Raw> {
         let expression = &variable.default.as_ref()?.0;
-        let context = self.context_with(instance);
-        match self.expressions.text(expression, &context) {
+        let text = self.expressions.text(expression, &self.context_with(instance));
+        match text {
             Ok(text) if text.is_empty() => None,
             Ok(text) => Some(Raw { text, source: Source::Default }),
             Err(why) => {
@@ -247,8 +247,8 @@ impl<'a> Loader<'a> {
     }
 
     fn require(&mut self, name: &str, variable: &Variable, instance: Option<&Instance>) {
-        let context = self.context_with(instance);
-        let conditional = variable.required_if.as_ref().map(|condition| self.expressions.holds(condition, &context));
+        let holds = |condition: &String| self.expressions.holds(condition, &self.context_with(instance));
+        let conditional = variable.required_if.as_ref().map(holds);
         let required = variable.required || conditional.is_some_and(|held| held.unwrap_or(false));
         if !required || self.broken.contains(&self.key_of_name(name)) {
             return;

@@ -1,5 +1,6 @@
 //! Groups: any number of items whose variables share a prefix, such as `TRINO_CATALOG_<NAME>_…`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tera::Context;
@@ -62,12 +63,11 @@ impl Loader<'_> {
         tera::Value::from_serializable(&instance.values)
     }
 
-    pub(super) fn context_with(&self, instance: Option<&Instance>) -> Context {
+    pub(super) fn context_with(&self, instance: Option<&Instance>) -> Cow<'_, Context> {
+        let Some(instance) = instance else { return Cow::Borrowed(&self.settings.context) };
         let mut context = self.settings.context.clone();
-        if let Some(instance) = instance {
-            context.insert(instance.item.clone(), &instance.values);
-        }
-        context
+        context.insert(instance.item.clone(), &instance.values);
+        Cow::Owned(context)
     }
 }
 

@@ -37,8 +37,10 @@ impl Loader<'_> {
     pub(super) fn check_rules(&mut self) {
         for check in &self.contract.checks {
             let Some(each) = check.each.as_deref().and_then(each_parts) else {
-                let context = self.settings.context.clone();
+                // Lent rather than cloned, as there are many rules; nothing is added to it on the way.
+                let context = std::mem::take(&mut self.settings.context);
                 self.check_rule(check, &context);
+                self.settings.context = context;
                 continue;
             };
             let (item, list) = each;
@@ -52,12 +54,11 @@ impl Loader<'_> {
     }
 
     fn check_rule(&mut self, check: &Check, context: &Context) {
-        let applies = check.when.as_ref().map_or(Ok(true), |when| self.expressions.holds(when, context));
-        let held = match applies {
-            Ok(true) => self.expressions.holds(&check.require, context),
-            other => other.map(|_| true),
+        let condition = match &check.when {
+            Some(when) => format!("not ({when}) or ({})", check.require),
+            None => check.require.clone(),
         };
-        match held {
+        match self.expressions.holds(&condition, context) {
             Ok(true) => {}
             Ok(false) if self.depends_on_broken(&check.require) => {}
             Ok(false) => self.report_rule(check, context),
