@@ -1,8 +1,8 @@
 //! Starting the service: fork, a clean child, exec, and the exact reason where that fails.
 //!
-//! The child gets default signal actions, the mask we were started with, descriptors 0 to 2, the sockets a socket
-//! activator passed to us (sd_listen_fds(3)) and the environment of the plan. Everything it needs is prepared before the fork: between fork and exec nothing may allocate, because another
-//! thread might have held the allocator's lock.
+//! The child gets default signal actions, no blocked signal, descriptors 0 to 2, the sockets a socket activator passed to
+//! us (sd_listen_fds(3)) and the environment of the plan. Everything it needs is prepared before the fork: between fork
+//! and exec nothing may allocate, because another thread might have held the allocator's lock.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
@@ -20,7 +20,6 @@ use nix::unistd::{ForkResult, Pid};
 use crate::exit;
 use crate::plan::CommandLine;
 use crate::privilege::Unprivileged;
-use crate::signals::Signals;
 use crate::system::{self, Pointers};
 
 /// The service, running.
@@ -91,8 +90,8 @@ impl fmt::Display for SpawnError {
 ///
 /// # Errors
 /// `SpawnError`, with the status to end with.
-pub fn spawn(command: &CommandLine, _: &Unprivileged, signals: &Signals) -> Result<Child, SpawnError> {
-    let mut prepared = Prepared::new(command, signals)?;
+pub fn spawn(command: &CommandLine, _: &Unprivileged) -> Result<Child, SpawnError> {
+    let mut prepared = Prepared::new(command)?;
     let (reader, writer) =
         nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError::System { call: "pipe2", errno })?;
     let terminal = has_terminal();
@@ -113,8 +112,8 @@ pub fn spawn(command: &CommandLine, _: &Unprivileged, signals: &Signals) -> Resu
 }
 
 /// Becomes the command; returns only where that fails.
-pub fn replace(command: &CommandLine, _: &Unprivileged, signals: &Signals) -> SpawnError {
-    let mut prepared = match Prepared::new(command, signals) {
+pub fn replace(command: &CommandLine, _: &Unprivileged) -> SpawnError {
+    let mut prepared = match Prepared::new(command) {
         Ok(prepared) => prepared,
         Err(error) => return error,
     };
@@ -135,7 +134,6 @@ struct Prepared {
     arguments: Pointers,
     environment: Pointers,
     directory: Option<(PathBuf, CString)>,
-    mask: SigSet,
     sockets: Option<Sockets>,
 }
 
@@ -162,7 +160,7 @@ impl Sockets {
 const LONGEST_PID: &str = "4294967295";
 
 impl Prepared {
-    fn new(command: &CommandLine, signals: &Signals) -> Result<Prepared, SpawnError> {
+    fn new(command: &CommandLine) -> Result<Prepared, SpawnError> {
         let name = command.argv.first().map(OsString::as_os_str).unwrap_or_default();
         let program = find_program(name, &command.environment)?;
         let arguments =
@@ -185,7 +183,6 @@ impl Prepared {
             arguments: arguments.into(),
             environment: environment.collect::<Result<Vec<_>, _>>()?.into(),
             directory,
-            mask: *signals.inherited_mask(),
             sockets,
         })
     }
@@ -202,7 +199,7 @@ impl Prepared {
         }
         system::close_on_exec_from(3 + self.sockets.map_or(0, |sockets| i32::from(sockets.count)));
         system::reset_signal_actions();
-        system::set_signal_mask(&self.mask);
+        system::set_signal_mask(&SigSet::empty());
         (Step::Execute, system::execute(&self.path, &self.arguments, &self.environment))
     }
 

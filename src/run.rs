@@ -98,11 +98,11 @@ pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
     };
     let (command, names) = with_identity(&command, &user, &own, own.exec, Path::new("/"))?;
     if own.exec {
-        return Err(failed_start(&process::replace(&command, &user, &signals)));
+        return Err(failed_start(&process::replace(&command, &user)));
     }
     block_on(async {
         supervise::adopt_orphans();
-        let child = process::spawn(&command, &user, &signals).map_err(|error| failed_start(&error))?;
+        let child = process::spawn(&command, &user).map_err(|error| failed_start(&error))?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
             ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, request) => {
@@ -346,7 +346,7 @@ impl Started<'_> {
         self.wait_for_dependencies(signals).await?;
         self.health.set_phase(Phase::Starting);
         supervise::adopt_orphans();
-        let child = process::spawn(self.command, self.user, signals).map_err(|error| failed_start(&error))?;
+        let child = process::spawn(self.command, self.user).map_err(|error| failed_start(&error))?;
         self.health.set_child(child.pid());
         tracing::info!(pid = child.pid(), "{} started", self.plan.service);
         let events = |happened: Happened| self.note(&happened);
@@ -378,7 +378,7 @@ impl Started<'_> {
                 task.name()
             );
         }
-        failed_start(&process::replace(self.command, self.user, signals))
+        failed_start(&process::replace(self.command, self.user))
     }
 
     async fn wait_for_dependencies(&self, signals: &mut Signals) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 //!
 //! Blocked signals are kept by the kernel, for PID 1 too, which would otherwise lose every signal it has no handler
 //! for. Read from a descriptor they come in order and with their number, real-time ones included, which a handler
-//! that sets flags cannot give. What runs under us gets the mask back that we were started with.
+//! that sets flags cannot give. What runs under us has none blocked, whatever we were started with.
 
 use std::collections::VecDeque;
 use std::io;
@@ -50,11 +50,6 @@ impl Signals {
         crate::system::set_action(Signal::SIGCHLD, &default)?;
         let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Signals { descriptor: Descriptor::Plain(descriptor), inherited, queue: VecDeque::new() })
-    }
-
-    /// The mask this process was started with.
-    pub fn inherited_mask(&self) -> &SigSet {
-        &self.inherited
     }
 
     /// The first signal so far that asks us to end, without waiting; all others stay for `next`.

@@ -232,7 +232,12 @@ fn the_child_has_no_signal_blocked_or_ignored() {
     let binary = binary();
     for exec in ["0", "1"] {
         let mut command = Command::new("env");
-        command.args(["--ignore-signal=PIPE,HUP,INT"]).arg(&binary).args(["init", "--", "cat", "/proc/self/status"]);
+        command.args(["--ignore-signal=PIPE,HUP,INT", "--block-signal=USR1,TERM,RTMIN"]).arg(&binary).args([
+            "init",
+            "--",
+            "cat",
+            "/proc/self/status",
+        ]);
         command.env("DL_EXEC", exec);
         let status = ended(command).stdout;
         for set in ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"] {

@@ -48,7 +48,11 @@ fn command(peer: &Peer, script: &str) -> Command {
 }
 
 fn prefixed(prefix: &[&str], peer: &Peer, script: &str) -> Command {
-    let run = ["sh", "-c", script].map(|word| peer.word(word));
+    prefixed_program(prefix, peer, &["sh", "-c", script])
+}
+
+fn prefixed_program(prefix: &[&str], peer: &Peer, program: &[&str]) -> Command {
+    let run: Vec<String> = program.iter().map(|word| peer.word(word)).collect();
     let mut words = prefix.iter().copied().chain(peer.words.iter().chain(&run).map(String::as_str));
     let mut command = Command::new(words.next().unwrap());
     command.args(words).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("DL_HEALTH_ADDR", "off");
@@ -233,9 +237,9 @@ fn deaf(peer: &Peer) -> Result<(), String> {
     expect(running.ended(SOON).code(), 137)
 }
 
-/// A line of the command's own /proc/self/status.
+/// A line of the command's own /proc/self/status. Without a shell between, which would empty the signal mask.
 fn status_line(peer: &Peer, prefix: &[&str], name: &str) -> Result<String, String> {
-    let ended = end(prefixed(prefix, peer, "cat /proc/self/status"))?;
+    let ended = end(prefixed_program(prefix, peer, &["cat", "/proc/self/status"]))?;
     let line = ended.stdout.lines().find_map(|line| line.strip_prefix(&format!("{name}:")).map(str::to_owned));
     Ok(line.ok_or("no status")?.split_whitespace().collect::<Vec<_>>().join(" "))
 }
