@@ -91,6 +91,14 @@ fn a_password_everybody_knows_is_refused_and_so_is_none() {
 }
 
 #[test]
+fn https_that_was_asked_for_never_becomes_plain_http() {
+    let mut minio = Minio::new("no-certificate");
+    minio.service.set("MINIO_SCHEME", "https").expect_refusal(&["MINIO_SCHEME is https, and there is no certificate"]);
+    minio.service.set("MINIO_SCHEME", "").set("MINIO_CERTS_DIR", "/nonexistent");
+    minio.service.expect_refusal(&["MINIO_CERTS_DIR is /nonexistent, which is not there"]);
+}
+
+#[test]
 fn sigterm_while_it_starts_ends_it_at_once() {
     let minio = Minio::new("starting");
     let running = minio.service.start();
