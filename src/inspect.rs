@@ -25,11 +25,10 @@ use crate::write;
 /// No contract, no environment, or stdout gone.
 pub fn check_env(arguments: &CheckEnv) -> Result<u8, Failure> {
     let prepared = look(&arguments.from, &arguments.arguments, arguments.strict)?;
-    let text = match arguments.format {
-        cli::Format::Text => report::text(prepared.service(), &prepared.problems),
-        cli::Format::Json => problems_as_json(&prepared).to_string(),
-    };
-    print(&prepared.secrets.redact(&text))?;
+    match arguments.format {
+        cli::Format::Text => print(&prepared.secrets.redact(&report::text(prepared.service(), &prepared.problems)))?,
+        cli::Format::Json => print(&problems_as_json(&prepared).to_string())?,
+    }
     let wrong = report::has_errors(&prepared.problems);
     Ok(if wrong { report::status(&prepared.problems) } else { 0 })
 }
@@ -40,6 +39,7 @@ fn look(from: &From, arguments: &[OsString], strict: bool) -> Result<Prepared, F
     prepare(&environment, &Request { service: from.service.as_deref(), arguments, here, strict, run_dir: None })
 }
 
+/// Each text is redacted before it is quoted: no secret takes the document apart.
 fn problems_as_json(prepared: &Prepared) -> serde_json::Value {
     // A notice is no problem: what was done with a variable shows in the source of its value.
     let problems = prepared.problems.iter().filter(|problem| problem.severity != Severity::Notice);
@@ -52,11 +52,12 @@ fn problems_as_json(prepared: &Prepared) -> serde_json::Value {
             "secret": setting.secret,
         })
     };
+    let (problems, values) = (json!(problems.collect::<Vec<_>>()), json!(set.map(value).collect::<Vec<_>>()));
     json!({
         "service": prepared.service(),
         "ok": !report::has_errors(&prepared.problems),
-        "problems": problems.collect::<Vec<_>>(),
-        "values": set.map(value).collect::<Vec<_>>(),
+        "problems": prepared.secrets.redact_json(&problems),
+        "values": prepared.secrets.redact_json(&values),
     })
 }
 
