@@ -17,6 +17,7 @@ use crate::plan::{Directory, RenderedFile};
 use crate::prepare::{Failure, Prepared, Request, environment_of, prepare};
 use crate::report::{self, Severity};
 use crate::settings;
+use crate::shown::Shown;
 use crate::write;
 
 /// `dl-entry check-env`: 0, or the status of what is wrong.
@@ -70,7 +71,8 @@ pub fn render(arguments: &Render) -> Result<u8, Failure> {
     let plan = prepared.sound_plan()?;
     if arguments.diff {
         let root = arguments.root.as_deref().unwrap_or(Path::new("/"));
-        print(prepared.secrets.redact(&write::diff(&plan.files, root)).trim_end())?;
+        let changes = Shown::of(&prepared).diff(&plan.files, root);
+        print(prepared.secrets.redact(&changes).trim_end())?;
     } else if let Some(root) = arguments.root.as_deref().filter(|_| !arguments.stdout) {
         let files: Vec<RenderedFile> = plan.files.iter().map(|file| below(root, file)).collect();
         let folders = folders_of(&files);
@@ -78,7 +80,8 @@ pub fn render(arguments: &Render) -> Result<u8, Failure> {
         let lines: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
         print(&lines.join("\n"))?;
     } else {
-        let text = plan.files.iter().map(printed_file).collect::<String>();
+        let shown = Shown::of(&prepared);
+        let text = plan.files.iter().map(|file| printed_file(file, &shown)).collect::<String>();
         print(prepared.secrets.redact(&text).trim_end())?;
     }
     Ok(0)
@@ -95,8 +98,8 @@ fn folders_of(files: &[RenderedFile]) -> Vec<Directory> {
     parents.into_iter().map(|path| Directory { path: path.to_owned(), mode: 0o700 }).collect()
 }
 
-fn printed_file(file: &RenderedFile) -> String {
-    format!("# {} ({:04o})\n{}\n", file.path.display(), file.mode, String::from_utf8_lossy(&file.contents))
+fn printed_file(file: &RenderedFile, shown: &Shown) -> String {
+    format!("# {} ({:04o})\n{}\n", file.path.display(), file.mode, shown.text(file))
 }
 
 /// `dl-entry explain`: the contract in words.
