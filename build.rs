@@ -107,6 +107,12 @@ fn embed(code: &mut String, name: &str, contract: &str, uses: &str, files: &BTre
     code.push_str("    ] },\n");
 }
 
+const READS_A_FILE: &str = "contents() is for the value of a `let`, which says whether it is a `secret`";
+
+fn reads_a_file(text: &str) -> bool {
+    text.match_indices("contents").any(|(index, name)| text[index + name.len()..].trim_start().starts_with('('))
+}
+
 /// Looks at one contract as a whole.
 struct Checker<'a> {
     name: &'a str,
@@ -192,6 +198,13 @@ impl<'a> Checker<'a> {
     }
 
     fn expression(&mut self, place: &str, text: &str, items: &[&str]) {
+        if reads_a_file(text) {
+            self.complain(text.lines().next().unwrap_or(place), &format!("{place}: {READS_A_FILE}"));
+        }
+        self.expression_of_let(place, text, items);
+    }
+
+    fn expression_of_let(&mut self, place: &str, text: &str, items: &[&str]) {
         match Expressions::default().variables(text) {
             Err(why) => self.complain(text.lines().next().unwrap_or(place), &format!("{place}: {why}")),
             Ok(names) => {
@@ -236,7 +249,7 @@ impl<'a> Checker<'a> {
         }
         contract.service.working_directory.iter().for_each(|text| self.expression("working-directory", text, &[]));
         for derived in &contract.derived {
-            self.expression(&derived.name, &derived.value, &[]);
+            self.expression_of_let(&derived.name, &derived.value, &[]);
         }
         for check in &contract.checks {
             let items = self.each("check", check.each.as_deref());
@@ -346,6 +359,9 @@ impl<'a> Checker<'a> {
 
     fn check_template(&mut self, template: &str, path: &Path, items: &[&str]) {
         let text = std::fs::read_to_string(path).expect("a template can be read");
+        if reads_a_file(&text) {
+            self.complaints.push(format!("templates/{}/{template}: {READS_A_FILE}", self.name));
+        }
         match Expressions::default().variables(&text) {
             Err(why) => self.complaints.push(format!("templates/{}/{template}: {why}", self.name)),
             Ok(names) => {

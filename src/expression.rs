@@ -19,6 +19,11 @@ impl Default for Expressions {
     fn default() -> Self {
         let mut tera = Tera::new();
         register(&mut tera);
+        // Not for templates: what a file says is printed through a `let`, which says whether it is a secret.
+        tera.register_function("contents", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
+            let path: &str = kwargs.must_get("path")?;
+            std::fs::read_to_string(path).map_err(|error| tera::Error::message(format!("{path}: {error}")))
+        });
         Expressions { tera }
     }
 }
@@ -161,10 +166,6 @@ pub fn register(tera: &mut Tera) {
     tera.register_function("file_exists", |kwargs: Kwargs, _: &State| -> TeraResult<bool> {
         let path: &str = kwargs.must_get("path")?;
         Ok(std::path::Path::new(path).exists())
-    });
-    tera.register_function("contents", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
-        let path: &str = kwargs.must_get("path")?;
-        std::fs::read_to_string(path).map_err(|error| tera::Error::message(format!("{path}: {error}")))
     });
 }
 

@@ -13,6 +13,8 @@ mod yaml;
 use std::fmt;
 use std::ops::Range;
 
+pub use self::properties::REFERENCES;
+
 /// The formats a contract can declare for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

@@ -17,6 +17,7 @@ use crate::plan::{Directory, RenderedFile};
 use crate::prepare::{Failure, Prepared, Request, environment_of, prepare};
 use crate::report::{self, Severity};
 use crate::settings;
+use crate::shown::Shown;
 use crate::write;
 
 /// `dl-entry check-env`: 0, or the status of what is wrong.
@@ -25,11 +26,10 @@ use crate::write;
 /// No contract, no environment, or stdout gone.
 pub fn check_env(arguments: &CheckEnv) -> Result<u8, Failure> {
     let prepared = look(&arguments.from, &arguments.arguments, arguments.strict)?;
-    let text = match arguments.format {
-        cli::Format::Text => report::text(prepared.service(), &prepared.problems),
-        cli::Format::Json => problems_as_json(&prepared).to_string(),
-    };
-    print(&prepared.secrets.redact(&text))?;
+    match arguments.format {
+        cli::Format::Text => print(&prepared.secrets.redact(&report::text(prepared.service(), &prepared.problems)))?,
+        cli::Format::Json => print(&problems_as_json(&prepared).to_string())?,
+    }
     let wrong = report::has_errors(&prepared.problems);
     Ok(if wrong { report::status(&prepared.problems) } else { 0 })
 }
@@ -40,6 +40,7 @@ fn look(from: &From, arguments: &[OsString], strict: bool) -> Result<Prepared, F
     prepare(&environment, &Request { service: from.service.as_deref(), arguments, here, strict, run_dir: None })
 }
 
+/// Each text is redacted before it is quoted: no secret takes the document apart.
 fn problems_as_json(prepared: &Prepared) -> serde_json::Value {
     // A notice is no problem: what was done with a variable shows in the source of its value.
     let problems = prepared.problems.iter().filter(|problem| problem.severity != Severity::Notice);
@@ -52,11 +53,12 @@ fn problems_as_json(prepared: &Prepared) -> serde_json::Value {
             "secret": setting.secret,
         })
     };
+    let (problems, values) = (json!(problems.collect::<Vec<_>>()), json!(set.map(value).collect::<Vec<_>>()));
     json!({
         "service": prepared.service(),
         "ok": !report::has_errors(&prepared.problems),
-        "problems": problems.collect::<Vec<_>>(),
-        "values": set.map(value).collect::<Vec<_>>(),
+        "problems": prepared.secrets.redact_json(&problems),
+        "values": prepared.secrets.redact_json(&values),
     })
 }
 
@@ -69,7 +71,8 @@ pub fn render(arguments: &Render) -> Result<u8, Failure> {
     let plan = prepared.sound_plan()?;
     if arguments.diff {
         let root = arguments.root.as_deref().unwrap_or(Path::new("/"));
-        print(prepared.secrets.redact(&write::diff(&plan.files, root)).trim_end())?;
+        let changes = Shown::of(&prepared).diff(&plan.files, root);
+        print(prepared.secrets.redact(&changes).trim_end())?;
     } else if let Some(root) = arguments.root.as_deref().filter(|_| !arguments.stdout) {
         let files: Vec<RenderedFile> = plan.files.iter().map(|file| below(root, file)).collect();
         let folders = folders_of(&files);
@@ -77,7 +80,8 @@ pub fn render(arguments: &Render) -> Result<u8, Failure> {
         let lines: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
         print(&lines.join("\n"))?;
     } else {
-        let text = plan.files.iter().map(printed_file).collect::<String>();
+        let shown = Shown::of(&prepared);
+        let text = plan.files.iter().map(|file| printed_file(file, &shown)).collect::<String>();
         print(prepared.secrets.redact(&text).trim_end())?;
     }
     Ok(0)
@@ -94,8 +98,8 @@ fn folders_of(files: &[RenderedFile]) -> Vec<Directory> {
     parents.into_iter().map(|path| Directory { path: path.to_owned(), mode: 0o700 }).collect()
 }
 
-fn printed_file(file: &RenderedFile) -> String {
-    format!("# {} ({:04o})\n{}\n", file.path.display(), file.mode, String::from_utf8_lossy(&file.contents))
+fn printed_file(file: &RenderedFile, shown: &Shown) -> String {
+    format!("# {} ({:04o})\n{}\n", file.path.display(), file.mode, shown.text(file))
 }
 
 /// `dl-entry explain`: the contract in words.

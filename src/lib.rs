@@ -22,6 +22,7 @@ pub mod prepare;
 pub mod render;
 pub mod report;
 pub mod settings;
+mod shown;
 pub mod spelling;
 pub mod value;
 

@@ -278,19 +278,9 @@ fn json_line(record: &Record<'_>, secrets: &Secrets) -> String {
     line.insert("message".into(), secrets.redact(&record.content.message).into());
     for (name, value) in &record.content.fields {
         let name = if line.contains_key(*name) { format!("{name}_") } else { (*name).to_owned() };
-        line.insert(name, redacted_value(value, secrets));
+        line.insert(name, secrets.redact_json(value));
     }
     format!("{}\n", serde_json::Value::Object(line))
-}
-
-fn redacted_value(value: &serde_json::Value, secrets: &Secrets) -> serde_json::Value {
-    match value {
-        serde_json::Value::String(text) => secrets.redact(text).into(),
-        other => match secrets.redact(&other.to_string()) {
-            Cow::Borrowed(_) => other.clone(),
-            Cow::Owned(redacted) => redacted.into(),
-        },
-    }
 }
 
 /// UTC with milliseconds, as in RFC 3339.

@@ -1,18 +1,23 @@
 //! The secrets of this run, and the last filter over every text that leaves the process.
 //!
 //! Owns the one list of secret values and finds them again in a text however they were written there: as they are,
-//! in base64, hex, percent encoding, JSON, XML, Java properties, C, shell or doubled quotes. Must not print, log or
-//! keep a value longer than the list lives: values are zeroed when it is dropped. Nothing here knows where a secret
-//! came from; `settings` adds them, `log`, `health` and every printed diff or report pass through `redact`.
+//! in base64, hex, percent encoding, JSON, XML, Java properties, C, shell or doubled quotes, or by one of our own
+//! references. Must not print, log or keep a value longer than the list lives: values are zeroed when it is dropped.
+//! Nothing here knows where a secret came from; `settings` adds them, `log`, `health` and every printed diff or report
+//! pass through `redact`.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// A shorter value would be found in every second line of a log.
-const SHORTEST_SECRET: usize = 4;
+use crate::format;
+
+/// A shorter value would be found in every second line of a log: `settings` refuses it, and where the operator insists,
+/// `shown` hides the whole values that are it.
+pub const SHORTEST_SECRET: usize = 4;
 /// Lines of a secret of several lines (a PEM key) are secrets of their own from this length on.
 const SHORTEST_LINE: usize = 12;
 /// How many backslashes in a row still count as one escape, for escapes inside escapes.
@@ -64,7 +69,7 @@ impl Secrets {
         OF_THIS_RUN.get_or_init(Secrets::default)
     }
 
-    /// Adds a value. Fewer than four bytes are not redacted: they are refused as secrets elsewhere.
+    /// Adds a value. One of fewer than `SHORTEST_SECRET` bytes is left out.
     pub fn add(&self, name: &str, value: &[u8]) {
         if value.len() < SHORTEST_SECRET {
             return;
@@ -95,6 +100,23 @@ impl Secrets {
         redacted.push_str(&text[written..]);
         Cow::Owned(redacted)
     }
+
+    /// The same for every text and number of a JSON document, which stays one: its names, `true`, `false` and `null` are
+    /// its own, whatever a secret is called.
+    pub fn redact_json(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => self.redact(text).into(),
+            Value::Number(number) => match self.redact(&number.to_string()) {
+                Cow::Borrowed(_) => value.clone(),
+                Cow::Owned(redacted) => redacted.into(),
+            },
+            Value::Array(items) => items.iter().map(|item| self.redact_json(item)).collect(),
+            Value::Object(fields) => {
+                fields.iter().map(|(name, value)| (name.clone(), self.redact_json(value))).collect()
+            }
+            Value::Bool(_) | Value::Null => value.clone(),
+        }
+    }
 }
 
 // ---- what is looked for ----------------------------------------------------------------------------------------
@@ -109,8 +131,13 @@ fn patterns(value: &[u8]) -> Vec<Pattern> {
 
 /// The lines of a secret that say something: an indented or diffed PEM key is still found, its frame is no secret.
 fn telling_lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let lines = value.split(|byte| *byte == b'\n').map(|line| line.trim_ascii());
-    lines.filter(|line| line.len() >= SHORTEST_LINE && !line.starts_with(b"-----"))
+    let lines = || value.split(|byte| *byte == b'\n').map(|line| line.trim_ascii());
+    // The last line of a PEM key is as short as it happens to be.
+    let shortest = |next: &[u8]| if next.starts_with(b"-----END") { SHORTEST_SECRET } else { SHORTEST_LINE };
+    let with_next = lines().zip(lines().skip(1).chain([&b""[..]]));
+    with_next
+        .filter(move |(line, next)| line.len() >= shortest(next) && !line.starts_with(b"-----"))
+        .map(|(line, _)| line)
 }
 
 fn encodings(value: &[u8]) -> Vec<Pattern> {
@@ -293,7 +320,7 @@ fn may_be_escape(text: &[u8], start: usize) -> bool {
     match text[start] {
         // An escape that could begin at the backslash before would be the longer one.
         b'\\' => start == 0 || text[start - 1] != b'\\' || is_longest_run(&text[start..]),
-        byte => matches!(byte, b'%' | b'&' | b'+' | b'\''),
+        byte => matches!(byte, b'%' | b'&' | b'+' | b'\'' | b'$'),
     }
 }
 
@@ -336,6 +363,9 @@ fn spellings(unit: u32, text: &str, report: &mut dyn FnMut(usize)) {
     }
     entity_spellings(character, text, report);
     quoted_spellings(character, text, report);
+    let references =
+        format::REFERENCES.iter().filter(|(meant, reference)| *meant == character && text.starts_with(reference));
+    references.for_each(|(_, reference)| report(reference.len()));
 }
 
 fn backslashes(text: &str) -> usize {
@@ -493,6 +523,7 @@ fn lone_byte_spellings(unit: u32, text: &str, backslashes: usize, report: &mut d
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
     use proptest::prelude::*;
 
     fn redacted(secrets: &[(&str, &str)], text: &str) -> String {
@@ -541,6 +572,17 @@ mod tests {
         // admin:hunter22! in base64
         let text = redacted(&[("PASSWORD", "hunter22!")], "Authorization: Basic YWRtaW46aHVudGVyMjIh.");
         assert_eq!(text, "Authorization: Basic YWRtaW46‹redacted:PASSWORD›.");
+    }
+
+    #[test]
+    fn a_document_stays_one_whatever_a_secret_is_called() {
+        let secrets = Secrets::default();
+        ["true", "source", "4711", "null"].iter().for_each(|secret| secrets.add("S", secret.as_bytes()));
+        let document = serde_json::json!({"ok": true, "source": ["the source", 4711, 12, null], "a": {"b": "nullify"}});
+        let expected = serde_json::json!(
+            {"ok": true, "source": ["the ‹redacted:S›", "‹redacted:S›", 12, null], "a": {"b": "‹redacted:S›ify"}}
+        );
+        assert_eq!(secrets.redact_json(&document), expected);
     }
 
     #[test]
@@ -681,6 +723,24 @@ mod tests {
             for encoded in all_encodings(&value) {
                 let text = format!("(\u{2039}{encoded}\u{203a})");
                 prop_assert_eq!(secrets.redact(&text), "(\u{2039}‹redacted:S›\u{203a})", "{:?} as {:?}", value, text);
+            }
+        }
+
+        /// What is left is what the format puts around a value.
+        #[test]
+        fn no_format_of_ours_writes_a_secret_that_is_not_found(
+            value in "[^\0]{4,24}|[ -~]{4,24}|[\\\\$ {}:A-C]{4,12}|[a-z]{6}\\$\\{[a-z]{6}| [a-z]{8} "
+        ) {
+            let secrets = Secrets::default();
+            secrets.add("S", value.as_bytes());
+            for format in Format::ALL {
+                let Ok(escaped) = format.escape(&value) else { continue };
+                let redacted = secrets.redact(&escaped).into_owned();
+                prop_assert!(["", "'", "\""].iter().any(|quote| redacted == format!("{quote}‹redacted:S›{quote}")),
+                    "{:?} in {:?} is {:?}", value, format, redacted);
+                let more = format.escape(&format!(" {value}<${value} ")).unwrap_or_default();
+                let left = secrets.redact(&more).replace("‹redacted:S›", "\0");
+                prop_assert!(!left.contains(&value) && left.matches('\0').count() != 1, "{:?} {:?}", format, left);
             }
         }
 

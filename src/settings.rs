@@ -8,6 +8,7 @@ mod passthrough;
 mod rules;
 mod secrets;
 mod sources;
+pub(crate) mod telling;
 mod undeclared;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +103,8 @@ pub fn load(contract: &Contract, environment: &Environment, options: &Options) -
     loader.check_rules();
     loader.report_unknown();
     loader.inherit();
+    loader.keep_undeclared_secrets();
+    loader.examine_short_secrets();
     (loader.settings, loader.problems)
 }
 
@@ -187,6 +190,9 @@ impl<'a> Loader<'a> {
         };
         if variable.is_secret() && !raw.text.is_empty() {
             self.settings.secrets.push((name.to_owned(), raw.text.clone()));
+        }
+        if let Source::File(_) = raw.source {
+            self.keep_secrets_within(name, &raw.text);
         }
         match self.typed(variable, &value_type, &raw.text) {
             Ok(value) => {
@@ -530,6 +536,41 @@ mod tests {
             let secret = (secret.0.to_owned(), secret.1.to_owned());
             assert!(settings.secrets.contains(&secret), "{secret:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_too_short_to_be_found_is_an_error_and_shown_nowhere() {
+        let short = ["DEMO_CATALOG_LAKE_SECRET_KEY", "DEMO_CONFIG__mail.password", "DEMO_CONFIG__user"];
+        let pairs = [&[GOOD][..], &short.map(|name| (name, "abc"))].concat();
+        let wrong = |severity: &str| {
+            [short[0], short[1]].map(|name| format!("{severity}: {name} is shorter than a secret must be"))
+        };
+        let (_, problems) = run(&pairs, &options());
+        assert_eq!(problems, wrong("error"));
+        let (settings, problems) = run(&pairs, &Options { allow_insecure: true, ..options() });
+        assert_eq!(problems, wrong("warning"));
+        assert!(settings.settings.iter().all(|setting| setting.shown != "abc"), "{:?}", settings.settings);
+        let (_, problems) =
+            run(&[GOOD, ("DEMO_CATALOG_LAKE_SECRET_KEY", ""), ("DEMO_CONFIG__x.token", "30")], &options());
+        assert_eq!(problems, [""; 0]);
+    }
+
+    #[test]
+    fn a_secret_inside_a_value_is_kept_wherever_the_value_came_from() {
+        let arguments = vec!["-Dkey.storePassword=hunter11".to_owned()];
+        let pairs = [
+            GOOD,
+            ("DEMO_CATALOG_LAKE_URI", "http://u:hunter22@lake"),
+            ("DEMO_CONFIG__url", "jdbc:x://y?password=hunter33"),
+            ("DEMO_CONFIG_EXTRA", "a.url=mongodb://u:hunter44@h/"),
+            ("ELSEWHERE", "http://u:hunter55@h/"),
+            ("SOME_TOKEN", "hunter66"),
+        ];
+        let (settings, _) = run(&pairs, &Options { arguments, ..options() });
+        for secret in ["hunter11", "hunter22", "hunter33", "hunter44", "hunter55", "hunter66"] {
+            assert!(settings.secrets.iter().any(|(_, kept)| kept == secret), "{secret} {:?}", settings.secrets);
+        }
+        assert!(!settings.secrets.iter().any(|(name, _)| name == "PWD"));
     }
 
     #[test]

@@ -163,7 +163,8 @@ impl ValueType {
             "json" => ValueType::Json,
             "yaml" => ValueType::Yaml,
             "properties" => ValueType::Properties,
-            "secret" => ValueType::Secret { min_length: variable.min_length.unwrap_or(1) },
+            // Fewer cannot be kept out of what is printed (`redact::SHORTEST_SECRET`).
+            "secret" => ValueType::Secret { min_length: variable.min_length.unwrap_or(4) },
             other => return Err(format!("unknown type {other:?}")),
         })
     }

@@ -18,6 +18,10 @@ const DOLLAR_REFERENCE: &str = "${ENV:TRINO_DOLLAR}";
 /// from the environment too.
 const BLANK_REFERENCE: &str = "${ENV:TRINO_BLANK}";
 
+/// Characters that may be written by reference, for whoever looks for a value in a text.
+pub const REFERENCES: [(char, &str); 3] =
+    [('\\', BACKSLASH_REFERENCE), ('$', DOLLAR_REFERENCE), (' ', BLANK_REFERENCE)];
+
 /// A value: leading blanks, backslashes and line breaks escaped, everything beyond printable ASCII as `\uXXXX`.
 pub(super) fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len() + 8);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::secrets::names_a_secret;
+use super::telling::is_secret;
 use super::{Loader, Setting, Source};
 use crate::contract::Passthrough;
 use crate::report::Problem;
@@ -57,7 +57,7 @@ impl Loader<'_> {
 
     /// Keeps one entry of a passthrough. No contract says which of them are secrets; their names do.
     fn record_entry(&mut self, name: String, key: &str, value: &str) {
-        let secret = names_a_secret(key);
+        let secret = is_secret(key, value);
         if secret {
             self.settings.secrets.push((name.clone(), value.to_owned()));
         }
@@ -80,7 +80,7 @@ impl Loader<'_> {
                 let message = format!("sets {key}, which a variable of its own sets differently");
                 self.problems.push(Problem::error(extra, message).accepted("the key in one of the two places"));
             }
-            if names_a_secret(&key) {
+            if is_secret(&key, &value) {
                 self.settings.secrets.push((extra.to_owned(), value.clone()));
             }
             map.insert(key, value);

@@ -30,6 +30,7 @@ impl Loader<'_> {
         if derived.secret {
             self.settings.secrets.push((derived.name.clone(), text.clone()));
         }
+        self.keep_secrets_within(&derived.name, &text);
         let Some(kind) = &derived.kind else { return Ok(Some(Value::Text(text))) };
         parse_derived(kind, &text).map(Some)
     }

@@ -1,8 +1,10 @@
 //! Whether a value may be what it is: a secret that everybody knows, a path that leads nowhere.
 
-use super::Loader;
+use super::groups::split_group_name;
 use super::sources::Raw;
+use super::{Loader, telling};
 use crate::contract::Variable;
+use crate::redact::SHORTEST_SECRET;
 use crate::report::Problem;
 use crate::value::{Exists, ValueType};
 
@@ -13,7 +15,9 @@ impl Loader<'_> {
         }
         let minimum = match value_type {
             ValueType::Secret { min_length } => *min_length,
-            _ => 1,
+            // Options of java that may hold secrets.
+            ValueType::Words => 1,
+            _ => SHORTEST_SECRET,
         };
         let short = raw.text.chars().count() < minimum;
         let what = if short {
@@ -31,6 +35,60 @@ impl Loader<'_> {
             problem.severity = crate::report::Severity::Warning;
         }
         self.problems.push(problem);
+    }
+
+    /// Keeps what is secret inside a value that is none as a whole.
+    pub(super) fn keep_secrets_within(&mut self, name: &str, text: &str) {
+        let found = telling::secrets_within(text).into_iter().map(|secret| (name.to_owned(), secret));
+        self.settings.secrets.extend(found);
+    }
+
+    /// Keeps the secrets inside everything that came in, declared or not: all of it may be printed by somebody.
+    pub(super) fn keep_undeclared_secrets(&mut self) {
+        let given: Vec<(String, String)> = self
+            .environment
+            .iter()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .chain(self.options.arguments.iter().map(|argument| ("arguments".to_owned(), argument.clone())))
+            .collect();
+        for (name, value) in given {
+            self.keep_secrets_within(&name, &value);
+            let folder = matches!(name.as_str(), "PWD" | "OLDPWD");
+            if !folder
+                && !self.known.contains(&name)
+                && telling::is_secret(&name, &value)
+                && value.len() >= SHORTEST_SECRET
+            {
+                self.settings.secrets.push((name, value));
+            }
+        }
+    }
+
+    /// A secret of a passthrough that is too short to be found in a text; a declared one is reported by its type. Where
+    /// it passes all the same, no value that is it is shown.
+    pub(super) fn examine_short_secrets(&mut self) {
+        let is_short = |text: &str| !text.is_empty() && text.len() < SHORTEST_SECRET;
+        let secrets = self.settings.secrets.iter().filter(|(_, secret)| is_short(secret));
+        let short: Vec<(String, String)> = secrets.cloned().collect();
+        for setting in self.settings.settings.iter_mut().filter(|setting| is_short(&setting.shown)) {
+            if short.iter().any(|(_, secret)| *secret == setting.shown) {
+                setting.shown = "‹redacted›".into();
+            }
+        }
+        for (name, _) in short {
+            if !self.is_declared(&name) {
+                let accepted = "at least 4 characters; DL_ALLOW_INSECURE=1 lets this one pass";
+                let problem = Problem::error(name, "is shorter than a secret must be").accepted(accepted);
+                self.push_insecure(problem.from_source("environment"));
+            }
+        }
+    }
+
+    fn is_declared(&self, name: &str) -> bool {
+        let contract = self.contract;
+        contract.variables.iter().any(|variable| variable.name == name)
+            || contract.groups.iter().any(|group| split_group_name(group, name).is_some())
+            || contract.derived.iter().any(|derived| derived.name == name)
     }
 
     pub(super) fn examine_path(&mut self, name: &str, value_type: &ValueType, raw: &Raw) {
@@ -87,13 +145,6 @@ pub(super) fn placeholder(value: &str, further: &[String]) -> Option<&'static st
     unexpanded.then_some("it is a shell expression that nothing expanded")
 }
 
-/// Whether the name of a key says that its value is to be kept to oneself: `quarkus.mail.password`, `x.secret-key`.
-pub(super) fn names_a_secret(key: &str) -> bool {
-    let last = key.rsplit('.').next().unwrap_or(key).to_lowercase();
-    let telling = ["password", "passphrase", "secret", "secret-key", "private-key", "token", "tokens", "credentials"];
-    telling.iter().any(|ending| last.ends_with(ending))
-}
-
 fn look_at(path: &str, exists: Exists) -> Result<(), String> {
     let metadata =
         std::fs::metadata(path).map_err(|error| format!("cannot be used: {}", crate::env::reason(&error)))?;
@@ -110,17 +161,5 @@ fn look_at(path: &str, exists: Exists) -> Result<(), String> {
                 .map_err(|error| format!("cannot be read: {}", crate::env::reason(&error)))?;
             text.contains("-----BEGIN ").then_some(()).ok_or_else(|| "is not PEM".to_owned())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_word_of_a_key_says_whether_it_is_a_secret() {
-        assert!(names_a_secret("quarkus.mail.password"));
-        assert!(!names_a_secret("quarkus.oidc.token.issuer"));
-        assert!(!names_a_secret("nessie.catalog.validate-secrets"));
     }
 }

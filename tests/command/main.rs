@@ -19,6 +19,7 @@ mod names;
 mod phases;
 mod reaping;
 mod resolving;
+mod secrets;
 mod signals;
 mod surroundings;
 mod terminal;
