@@ -8,7 +8,8 @@ use std::path::Path;
 
 use similar::TextDiff;
 
-use super::{content, is_operators_file};
+use super::folder::{self, Links};
+use super::{folder_of, is_operators_file};
 use crate::plan::RenderedFile;
 
 /// The difference between what is below `root` and what would be written there. Holds secrets: redact before printing.
@@ -34,6 +35,11 @@ fn file_diff(file: &RenderedFile, root: &Path) -> String {
         true => format!("# {} is mounted by the operator and would be kept\n{changes}", path.display()),
         false => mode_change(file, &path) + &changes,
     }
+}
+
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    let folder = folder::find(folder_of(path), Links::Trusted).ok().flatten().ok_or(io::ErrorKind::NotFound)?;
+    super::content(&folder, path.file_name().unwrap_or_default())
 }
 
 fn mode_change(file: &RenderedFile, path: &Path) -> String {

@@ -221,3 +221,14 @@ fn a_private_folder_somebody_else_put_there_is_refused() {
     assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
     assert!(ended.stderr.contains("is not a folder of uid 123456 alone"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_temporary_run_folder_behind_a_link_of_somebody_else_is_refused_and_not_made() {
+    let demo = Demo::new(STOP);
+    let script = "mkdir -m 1777 $D/tmp; mkdir $D/victim; ln -s $D/victim $D/tmp/link; chown -h 1000 $D/tmp/link
+        export TMPDIR=$D/tmp DL_RUN_DIR=$D/tmp/link/run";
+    let ended = after(&demo, script);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("that uid 1000 has made: it is not followed"), "{}", ended.stderr);
+    assert_eq!(names(&demo.join("victim")), [""; 0]);
+}

@@ -182,6 +182,50 @@ fn a_tree_is_given_to_the_owner_but_for_links_and_other_mounts() {
     assert_eq!(told(&said), ["gave 6 entries of $D/data to 1000:1000"]);
 }
 
+/// Behaviours: 71.
+#[test]
+fn a_link_that_another_user_made_leads_root_nowhere() {
+    let said = script(
+        r#"mkdir -p $D/data $D/victim/log; echo secret >$D/victim/log/shadow; ln -s $D/victim $D/data/var
+        chown -h 1000:1000 $D/data $D/data/var
+        $W --owner 1000:1000 --directory $D/data/var/log 750 || echo status $?
+        $W --owner 1000:1000 --directory $D/data/var/new 750 || echo status $?
+        $W --owner 1000:1000 --file $D/data/var/file 600 x || echo status $?
+        $W --owner 1000:1000 --file $D/data/var/log/shadow 600 secret\\n || echo status $?
+        $W --owner 1000:1000 --file $D/data/var/new/file 600 x || echo status $?
+        cd $D; stat -c '%u:%g %n' victim victim/log victim/log/shadow; ls -A victim victim/log"#,
+    );
+    let refused = "status 73\n".repeat(5);
+    let victim = "0:0 victim\n0:0 victim/log\n0:0 victim/log/shadow\nvictim:\nlog\n\nvictim/log:\nshadow\n";
+    assert_eq!(said.stdout, format!("{refused}{victim}"));
+    let error = [
+        "$D/data/var is a symbolic link to $D/victim that uid 1000 has made: it is not followed",
+        "  remove it; name or mount the folder itself instead",
+    ];
+    assert_eq!(told(&said), error.repeat(5));
+}
+
+#[test]
+fn a_link_of_roots_is_followed_where_nobody_else_can_write_and_nowhere_else() {
+    let said = script(
+        r#"mkdir -p $D/real $D/image/a $D/shared; ln -s ../real $D/image/link; ln -s image/a/../link $D/again
+        ln -s $D/real $D/shared/link; chmod 1777 $D/shared
+        $W --owner 1000:1000 --directory $D/again/inner 750 --file $D/again/file 600 x
+        $W --owner 1000:1000 --file $D/shared/link/other 600 x || echo status $?
+        $W --owner 1000:1000 --directory $D/shared/link/other 750 || echo status $?
+        setpriv --reuid 1000 --regid 1000 --clear-groups $W --file $D/shared/link/inner/file 600 x
+        cd $D/real; stat -c '%a %u:%g %n' * */*"#,
+    );
+    let expected = "file Created\nstatus 73\nstatus 73\nfile Created\n600 1000:1000 file\n750 1000:1000 inner\n\
+                    600 1000:1000 inner/file\n";
+    assert_eq!(said.stdout, expected);
+    let error = [
+        "$D/shared/link is a symbolic link to $D/real in a folder that others can write to: it is not followed",
+        "  remove it; name or mount the folder itself instead",
+    ];
+    assert_eq!(told(&said), error.repeat(2));
+}
+
 /// Behaviours: 64.
 #[test]
 fn root_without_the_capability_is_told_so() {
