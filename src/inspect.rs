@@ -69,7 +69,8 @@ pub fn render(arguments: &Render) -> Result<u8, Failure> {
     let plan = prepared.sound_plan()?;
     if arguments.diff {
         let root = arguments.root.as_deref().unwrap_or(Path::new("/"));
-        print(prepared.secrets.redact(&write::diff(&plan.files, root)).trim_end())?;
+        let removed = write::leftovers(&plan.folder, &plan.files, root);
+        print(prepared.secrets.redact(&(write::diff(&plan.files, root) + &removed)).trim_end())?;
     } else if let Some(root) = arguments.root.as_deref().filter(|_| !arguments.stdout) {
         let files: Vec<RenderedFile> = plan.files.iter().map(|file| below(root, file)).collect();
         let folders = folders_of(&files);

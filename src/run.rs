@@ -232,7 +232,8 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     let mut seen = std::collections::BTreeSet::new();
     directories.retain(|directory| seen.insert(directory.path.clone()));
     let owner = identity.map(|identity| (identity.uid, identity.gid));
-    write::write_all(&plan.files, &directories, owner).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
+    write::write_service(&plan.folder, &plan.files, &directories, owner)
+        .map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
     Ok(())
 }
 

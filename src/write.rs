@@ -5,12 +5,15 @@
 //! who the service will be. Each file is staged beside its target with its final mode and owner, then renamed over it
 //! (rename(2) is atomic); the first error removes what was staged and leaves every old file as it was.
 //!
+//! A list of what was written stays beside the files, so that what a later configuration is without is removed.
+//!
 //! A file the operator mounted is the operator's: read-only or not ours to write, it is kept and the variables it
 //! makes ineffective are named; writable, it is written in place, because a mount point cannot be renamed over.
 
 mod diff;
 mod directory;
 mod folder;
+mod list;
 mod mounts;
 mod stage;
 
@@ -30,10 +33,11 @@ use nix::unistd::{AccessFlags, faccessat, geteuid};
 use crate::plan::{Directory, RenderedFile};
 use crate::system;
 
-pub use diff::diff;
+pub use diff::{diff, leftovers};
 use directory::MODE_OF_ANCESTORS;
 pub use directory::make_private;
 use folder::{Folder, Links, New, kind_of};
+use list::List;
 use mounts::Mounts;
 use stage::{Overwritten, Staged};
 
@@ -82,16 +86,43 @@ impl Written {
 
 /// Makes the directories and writes the files. Every warning is logged as well.
 pub fn write_all(files: &[RenderedFile], directories: &[Directory], owner: Owner) -> Result<Vec<Written>, WriteError> {
+    write(files, directories, owner, None)
+}
+
+/// The same for a service whose files are in `folder`: those that an earlier configuration left there are removed.
+pub fn write_service(
+    folder: &Path,
+    files: &[RenderedFile],
+    directories: &[Directory],
+    owner: Owner,
+) -> Result<Vec<Written>, WriteError> {
+    write(files, directories, owner, Some(folder))
+}
+
+fn write(
+    files: &[RenderedFile],
+    directories: &[Directory],
+    owner: Owner,
+    folder: Option<&Path>,
+) -> Result<Vec<Written>, WriteError> {
     let mounts = Mounts::of_this_process();
     for directory in directories {
         directory::make(directory, owner, &mounts)?;
     }
-    let mut decided = Vec::new();
-    for file in files {
-        decided.push((file, decide(file, owner, &mounts, Links::Trusted)?));
-    }
+    let decide = |file| Ok((file, decide(file, owner, &mounts, Links::Trusted)?));
+    let mut decided = files.iter().map(decide).collect::<Result<Vec<_>, _>>()?;
     let new = New { mode: MODE_OF_ANCESTORS, ancestors: MODE_OF_ANCESTORS, owner };
+    let list = folder.map(|folder| List::read(folder, Links::Trusted));
+    let ours = list.as_ref().map(|list| list.ours(&decided, &mounts)).unwrap_or_default();
+    let announced = list.as_ref().and_then(|list| list.announced(&ours));
+    if let Some(announced) = &announced {
+        decided.insert(0, decide(announced)?);
+    }
     replace(&mut decided, Links::Trusted, new)?;
+    if let Some(tidied) = list.as_ref().map(|list| list.tidied(files, &ours, &mounts)).transpose()?.flatten() {
+        replace(&mut [(&tidied, Outcome::Replaced)], Links::Trusted, new)?;
+    }
+    decided.drain(..usize::from(announced.is_some()));
     let written = decided.into_iter().map(|(file, outcome)| Written { path: file.path.clone(), outcome });
     let written: Vec<Written> = written.collect();
     for warning in written.iter().filter_map(Written::warning) {
@@ -226,6 +257,8 @@ pub enum WriteError {
     Folder { path: PathBuf, source: Errno },
     /// Something else has that name.
     InTheWay { path: PathBuf, what: &'static str, wanted: &'static str },
+    /// A file of an earlier configuration, which the service would use, stays.
+    Leftover { path: PathBuf, source: Errno },
     /// A link on the way that somebody else has made, or could have moved there.
     Link { path: PathBuf, target: PathBuf, stranger: Option<u32> },
     /// A link on the way below a folder that must not be left.
@@ -265,6 +298,13 @@ impl fmt::Display for WriteError {
                     _ => write!(f, "{wanted} there"),
                 }
             }
+            WriteError::Leftover { path, source } => write!(
+                f,
+                "cannot remove {}, which an earlier configuration had and this one has not: {}\n  \
+                 remove it: the service would use it",
+                path.display(),
+                reason(*source)
+            ),
             WriteError::Link { path, target, stranger } => {
                 let whose = match stranger {
                     Some(uid) => format!("that uid {uid} has made"),

@@ -9,12 +9,27 @@ use std::path::Path;
 use similar::TextDiff;
 
 use super::folder::{self, Links};
+use super::list::List;
 use super::{folder_of, is_operators_file};
 use crate::plan::RenderedFile;
 
 /// The difference between what is below `root` and what would be written there. Holds secrets: redact before printing.
 pub fn diff(files: &[RenderedFile], root: &Path) -> String {
     files.iter().map(|file| file_diff(file, root)).collect()
+}
+
+/// What a run would remove from a service's `folder` below `root`. Without the content: it holds secrets that nobody
+/// knows any more, to keep them out.
+pub fn leftovers(folder: &Path, files: &[RenderedFile], root: &Path) -> String {
+    let links = if root == Path::new("/") { Links::Trusted } else { Links::NoneBelow(root) };
+    let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    let files: Vec<RenderedFile> =
+        files.iter().map(|file| RenderedFile { path: below(&file.path), ..file.clone() }).collect();
+    let list = List::read(&below(folder), links);
+    let names = list.leftovers(&files).filter(|name| list.holds(name, links));
+    let line =
+        |name| format!("# {} is of an earlier configuration and would be removed\n", list.path_of(name).display());
+    names.map(line).collect()
 }
 
 fn file_diff(file: &RenderedFile, root: &Path) -> String {

@@ -130,7 +130,7 @@ fn unchanged_content_keeps_the_file_and_changed_content_replaces_it_whole() {
     assert_ne!(start("2000").0, first.0);
     assert_eq!(held.metadata().unwrap().nlink(), 0);
     assert_eq!(std::fs::read_to_string(demo.file()).unwrap(), "port = 2000\n");
-    assert_eq!(names(&demo.run().join("demo")), ["demo.properties"]);
+    assert_eq!(names(&demo.run().join("demo")), [".dl-entry.files", "demo.properties"]);
 }
 
 /// Behaviours: 75.
@@ -231,4 +231,25 @@ fn a_temporary_run_folder_behind_a_link_of_somebody_else_is_refused_and_not_made
     assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
     assert!(ended.stderr.contains("that uid 1000 has made: it is not followed"), "{}", ended.stderr);
     assert_eq!(names(&demo.join("victim")), [""; 0]);
+}
+
+#[test]
+fn a_file_that_a_later_configuration_is_without_is_shown_by_the_diff_and_removed() {
+    let second = "[[file]]\ntemplate = \"second.tera\"\npath = \"{{ etc }}/inner/second\"\nformat = \"plain\"\n\
+                  when = \"password\"\n";
+    let demo = Demo::new(&format!("{STOP}{second}"));
+    std::fs::write(demo.join("services/demo/second.tera"), "{{ password }}\n").unwrap();
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_PASSWORD", "a long enough one: 4711");
+    assert_eq!(ended(command).code(), 0);
+    let path = demo.run().join("demo/inner/second");
+    assert!(path.exists());
+    let removed = format!("# {} is of an earlier configuration and would be removed\n", path.display());
+    let shown = ended(demo.entry(&["render", "--diff"])).stdout;
+    assert!(shown.ends_with(&removed) && !shown.contains("+++ b/inner/second"), "{shown}");
+    let ended = ended(demo.entry(&[]));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
+    let line = format!("removed {}, which an earlier configuration had and this one has not", path.display());
+    assert_eq!(ended.stderr.matches(&line).count(), 1, "{}", ended.stderr);
+    assert!(!path.exists() && demo.file().exists());
 }

@@ -244,3 +244,38 @@ fn root_without_the_capability_is_told_so() {
     ];
     assert_eq!(told(&said), expected);
 }
+
+/// Behaviours: 75.
+#[test]
+fn files_of_an_earlier_configuration_are_removed_but_not_what_the_operator_put_in_their_place() {
+    let said = script(
+        r#"R=$D/run; W="$W --owner 1000:1000 --service $R --directory $R 755 --directory $R/in 750"
+        $W --file $R/a 600 x --file $R/b 600 x --file $R/in/c 600 x --file $R/in/d 600 x --file $R/in/e 600 x
+        stat -c '%a %u:%g' $R/.dl-entry.files
+        echo theirs >$D/theirs; mount --bind $D/theirs $R/b; touch $R/in/mine
+        rm $R/in/c $R/in/d; ln -s $D/theirs $R/in/c; mkdir $R/in/d
+        $W --file $R/a 600 x; ls -A $R $R/in; sed 1d $R/.dl-entry.files
+        mkdir $D/other; cp $R/in/mine $D/other/a; umount $R/b; $W --file $R/in/f 600 x; mv $R/in $R/old
+        ln -s old $R/in; chown -h 1000 $R/in; W="${W% --directory*}"; $W; ls -A $R $R/in"#,
+    );
+    let expected = "a Created\nb Created\nc Created\nd Created\ne Created\n600 1000:1000\n\
+                    a Unchanged\n$D/run:\n.dl-entry.files\na\nb\nin\n\n$D/run/in:\nc\nd\nmine\na\n\
+                    f Created\n$D/run:\n.dl-entry.files\nb\nin\nold\n\n$D/run/in:\nc\nd\nf\nmine\n";
+    assert_eq!(said.stdout, expected);
+    let removed: Vec<&str> = told(&said).into_iter().filter(|line| line.starts_with("removed")).collect();
+    let line = |path| format!("removed $D/run/{path}, which an earlier configuration had and this one has not");
+    assert_eq!(removed, [line("in/e"), line("a")]);
+}
+
+#[test]
+fn a_file_of_an_earlier_configuration_that_cannot_be_removed_is_an_error() {
+    let said = script(
+        r#"R=$D/run; $W --service $R --file $R/a 600 x --file $R/b 600 x
+        chown 1000:1000 $R/a $R/.dl-entry.files; chmod 1777 $R
+        setpriv --reuid 1000 --regid 1000 --clear-groups $W --service $R --file $R/a 600 x || echo status $?"#,
+    );
+    assert_eq!(said.stdout, "a Created\nb Created\nstatus 73\n");
+    let error = "cannot remove $D/run/b, which an earlier configuration had and this one has not: operation not permitted\n  \
+                 remove it: the service would use it\n";
+    assert!(said.stderr.ends_with(error), "{}", said.stderr);
+}

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use dl_entry::plan::{Directory, RenderedFile};
-use dl_entry::write::{Outcome, diff, write_all};
+use dl_entry::write::{Outcome, diff, leftovers, write_all, write_service};
 
 use crate::{Folder, process};
 
@@ -187,4 +187,30 @@ fn two_at_the_same_time_do_not_take_each_others_staged_files() {
     let content = folder.read("file");
     assert_eq!(content, content[..1].repeat(50_000));
     assert_eq!(folder.names(), ["file"]);
+}
+
+#[test]
+fn a_list_that_is_none_is_as_good_as_empty_and_a_whole_one_is_not_written_again() {
+    let folder = Folder::new();
+    let (one, two) = (file(&folder.join("one"), "text"), file(&folder.join("two"), "text"));
+    let write = |files: &[RenderedFile]| write_service(&folder.0, files, &[], None).unwrap();
+    assert_eq!(write(&[]), []);
+    assert_eq!(folder.names(), [""; 0]);
+    write(&[one.clone(), two.clone()]);
+    let list = folder.read(".dl-entry.files");
+    assert!(list.ends_with("\none\ntwo\n"), "{list}");
+    let inode = || std::fs::metadata(folder.join(".dl-entry.files")).unwrap().ino();
+    let first = inode();
+    assert_eq!(write(&[one.clone(), two.clone()]).len(), 2);
+    assert_eq!(inode(), first);
+    let removed = format!("# {} is of an earlier configuration and would be removed\n", two.path.display());
+    let wanted = [RenderedFile { path: "/one".into(), ..one.clone() }];
+    assert_eq!(leftovers(Path::new("/"), &wanted, &folder.0), removed);
+    for broken in ["", "one\ntwo\n", &format!("{list}../two\n"), list.trim_end()] {
+        folder.write(".dl-entry.files", broken);
+        assert_eq!(leftovers(Path::new("/"), &wanted, &folder.0), "");
+        write(std::slice::from_ref(&one));
+        assert_eq!(folder.names(), [".dl-entry.files", "one", "two"]);
+    }
+    assert!(folder.read(".dl-entry.files").ends_with("\none\n"));
 }
