@@ -265,6 +265,8 @@ pub enum WriteError {
     LinkBelow { path: PathBuf, target: PathBuf, root: PathBuf },
     /// The service's user could not write to its own folder.
     NotWritable { path: PathBuf, uid: u32, gid: u32, read_only: bool },
+    /// The service's user could not write to a folder that is left as it is.
+    Shared { path: PathBuf, uid: u32, mode: u32 },
     /// A file cannot be given to the service's user.
     Owner { path: PathBuf, uid: u32, gid: u32, source: Errno },
 }
@@ -335,6 +337,12 @@ impl fmt::Display for WriteError {
                     ),
                 }
             }
+            WriteError::Shared { path, uid, mode } => write!(
+                f,
+                "uid {uid} cannot write to {} (mode {mode:04o}), which others use, too, and which is left as it is\n  \
+                 name a folder that is the service's alone",
+                path.display()
+            ),
             WriteError::Owner { path, uid, gid, source } => {
                 write!(f, "cannot give {} to {uid}:{gid}: {}", path.display(), reason(*source))?;
                 f.write_str("\n  add the capability CHOWN, or start the container as that user")

@@ -26,11 +26,32 @@ pub(super) fn make(directory: &Directory, owner: Owner, mounts: &Mounts) -> Resu
     check_is_folder(path)?;
     let new = New { mode: directory.mode, ancestors: MODE_OF_ANCESTORS, owner };
     let (folder, made) = folder::make(path, Links::Trusted, new)?;
-    if !made {
+    let stat = folder.stat().map_err(|source| WriteError::Folder { path: path.clone(), source })?;
+    let shared = !made && is_shared(&folder, &stat);
+    if !made && !shared {
         take_over(&folder, directory, owner, mounts)?;
     }
-    check_writable(&folder, path, owner)
+    match check_writable(&folder, path, owner) {
+        Err(WriteError::NotWritable { path, uid, read_only: false, .. } | WriteError::Owner { path, uid, .. })
+            if shared =>
+        {
+            Err(WriteError::Shared { path, uid, mode: stat.st_mode & 0o7777 })
+        }
+        other => other,
+    }
 }
+
+/// A folder that others live in, too: sticky, everybody's to write, or the system's. Its owner and mode stay, and what
+/// is in it.
+fn is_shared(folder: &Folder, stat: &FileStat) -> bool {
+    stat.st_mode & 0o1002 != 0 || SYSTEMS.iter().any(|path| folder.path() == Path::new(path))
+}
+
+/// Mount points for a service's data are not among them, whatever hier(7) says of them.
+const SYSTEMS: [&str; 20] = [
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/sys",
+    "/tmp", "/usr", "/var", "/var/lib", "/var/log", "/var/tmp",
+];
 
 /// A folder below a temporary one, for us alone. One that is there may have been put there by anybody: `false` unless
 /// only we (or whom we, as root, take it from) can write to it.

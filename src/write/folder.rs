@@ -39,7 +39,6 @@ pub(super) struct New {
 #[derive(Debug)]
 pub(super) struct Folder {
     descriptor: OwnedFd,
-    /// Where it is, links followed.
     path: PathBuf,
 }
 
@@ -67,6 +66,11 @@ impl Folder {
     pub(super) fn inside(self, relative: &Path) -> Result<Option<Folder>, WriteError> {
         let base = self.path.clone();
         Ok(walk(self, relative, Links::NoneBelow(&base), None)?.map(|(folder, _)| folder))
+    }
+
+    /// Where it is, links followed.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The same folder, to be read, synced or changed itself.

@@ -142,7 +142,7 @@ fn a_group_that_may_write_is_enough_and_its_set_group_id_bit_stays() {
 #[test]
 fn a_read_only_directory_is_an_error_that_says_what_to_mount() {
     let said = script(
-        r#"mkdir $D/data; mount -t tmpfs -o ro,mode=777 none $D/data
+        r#"mkdir $D/data; mount -t tmpfs -o ro,mode=755 none $D/data
         $W --owner 1000:1000 --directory $D/data 755 || echo status $?"#,
     );
     assert_eq!(said.stdout, "status 73\n");
@@ -278,4 +278,28 @@ fn a_file_of_an_earlier_configuration_that_cannot_be_removed_is_an_error() {
     let error = "cannot remove $D/run/b, which an earlier configuration had and this one has not: operation not permitted\n  \
                  remove it: the service would use it\n";
     assert!(said.stderr.ends_with(error), "{}", said.stderr);
+}
+
+#[test]
+fn a_folder_that_others_use_keeps_its_owner_and_mode_and_what_is_in_it() {
+    let said = script(
+        r#"mkdir -m 1777 $D/sticky; mkdir -m 777 $D/wide; mkdir -m 1755 $D/narrow; touch $D/sticky/theirs $D/wide/theirs
+        chown 2000 $D/*/theirs; mount -t tmpfs -o mode=755 none /opt; touch /opt/theirs
+        W="$W --owner 1000:1000"
+        $W --directory $D/sticky 750 --directory $D/wide 750 --directory $D/sticky/inner 750
+        $W --directory $D/narrow 750 || echo status $?; $W --directory /opt/. 755 || echo status $?
+        $W --directory /opt/service 750; $W --directory /tmp 755; $W --directory /var/tmp 755
+        stat -c '%a %u:%g %n' $D/* $D/*/* /opt /opt/*"#,
+    );
+    let expected = "status 73\nstatus 73\n1755 0:0 $D/narrow\n1777 0:0 $D/sticky\n777 0:0 $D/wide\n\
+                    750 1000:1000 $D/sticky/inner\n644 2000:0 $D/sticky/theirs\n644 2000:0 $D/wide/theirs\n\
+                    755 0:0 /opt\n750 1000:1000 /opt/service\n644 0:0 /opt/theirs\n";
+    assert_eq!(said.stdout, expected);
+    let error = [
+        "uid 1000 cannot write to $D/narrow (mode 1755), which others use, too, and which is left as it is",
+        "  name a folder that is the service's alone",
+        "uid 1000 cannot write to /opt/. (mode 0755), which others use, too, and which is left as it is",
+        "  name a folder that is the service's alone",
+    ];
+    assert_eq!(told(&said), error);
 }
