@@ -187,6 +187,17 @@ fn a_template_that_cannot_be_filled_is_65_and_nothing_is_written() {
 }
 
 #[test]
+fn a_file_that_would_leave_its_folder_is_65_and_nothing_is_written() {
+    let demo = Demo::new("[[file]]\ntemplate = \"second.tera\"\npath = \"{{ etc }}/../second\"\nformat = \"plain\"\n");
+    std::fs::write(demo.join("services/demo/second.tera"), "x\n").unwrap();
+    let ended = ended(demo.entry(&[]));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (65, ""), "{}", ended.stderr);
+    let problem = format!("second.tera its path \"{}/demo/../second\" is not an absolute one", demo.run().display());
+    assert!(ended.stderr.contains(&problem), "{}", ended.stderr);
+    assert!(!demo.file().exists());
+}
+
+#[test]
 fn without_a_writable_run_folder_a_private_one_is_used_with_one_warning() {
     let demo = Demo::new(STOP);
     let temporary = demo.join("tmp");
