@@ -22,7 +22,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -40,6 +40,9 @@ use folder::{Folder, Links, New, kind_of};
 use list::List;
 use mounts::Mounts;
 use stage::{Overwritten, Staged};
+
+/// Folders of somebody who only looks: the files hold secrets.
+const MODE_OF_PRIVATE: u32 = 0o700;
 
 /// User and group of the service; `None` leaves everything to whoever we are.
 pub type Owner = Option<(u32, u32)>;
@@ -112,7 +115,7 @@ fn write(
     let decide = |file| Ok((file, decide(file, owner, &mounts, Links::Trusted)?));
     let mut decided = files.iter().map(decide).collect::<Result<Vec<_>, _>>()?;
     let new = New { mode: MODE_OF_ANCESTORS, ancestors: MODE_OF_ANCESTORS, owner };
-    let list = folder.map(|folder| List::read(folder, Links::Trusted));
+    let list = folder.map(|folder| List::read(folder));
     let ours = list.as_ref().map(|list| list.ours(&decided, &mounts)).unwrap_or_default();
     let announced = list.as_ref().and_then(|list| list.announced(&ours));
     if let Some(announced) = &announced {
@@ -123,23 +126,30 @@ fn write(
         replace(&mut [(&tidied, Outcome::Replaced)], Links::Trusted, new)?;
     }
     decided.drain(..usize::from(announced.is_some()));
-    let written = decided.into_iter().map(|(file, outcome)| Written { path: file.path.clone(), outcome });
-    let written: Vec<Written> = written.collect();
+    let written = outcomes(decided);
     for warning in written.iter().filter_map(Written::warning) {
         tracing::warn!("{warning}");
     }
     Ok(written)
 }
 
-/// Whether the file at `path` is one that a run would keep.
-pub fn is_operators_file(path: &Path) -> bool {
-    let folder = folder::find(folder_of(path), Links::Trusted);
-    let (Ok(Some(folder)), Some(name)) = (folder, path.file_name()) else { return false };
-    match folder.stat_entry(name).ok().flatten().map(|stat| kind_of(&stat)) {
-        Some(SFlag::S_IFLNK) => is_kubernetes_link(&folder, name),
-        Some(SFlag::S_IFREG) => is_kept(&folder, path, &Mounts::of_this_process()),
-        _ => false,
+/// Writes files whose paths are below `root`, a folder of an operator's who looks at what would be written: it is left
+/// by no link, and its own folders stay as they are.
+pub fn write_below(root: &Path, files: &[RenderedFile]) -> Result<Vec<Written>, WriteError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(MODE_OF_PRIVATE).create(root);
+    made.map_err(|error| WriteError::Folder { path: root.to_owned(), source: errno(&error) })?;
+    let (mounts, links) = (Mounts::of_this_process(), Links::NoneBelow(root));
+    let mut decided = Vec::new();
+    for file in files {
+        decided.push((file, decide(file, None, &mounts, links)?));
     }
+    let new = New { mode: MODE_OF_PRIVATE, ancestors: MODE_OF_PRIVATE, owner: None };
+    replace(&mut decided, links, new)?;
+    Ok(outcomes(decided))
+}
+
+fn outcomes(decided: Vec<(&RenderedFile, Outcome)>) -> Vec<Written> {
+    decided.into_iter().map(|(file, outcome)| Written { path: file.path.clone(), outcome }).collect()
 }
 
 /// Everything that can fail for want of space comes before the first rename, and whatever is dropped on the way out

@@ -50,8 +50,11 @@ impl AsFd for Folder {
 
 /// The folder at `path`, if there is one.
 pub(super) fn find(path: &Path, links: Links) -> Result<Option<Folder>, WriteError> {
-    let (start, rest) = start(path, links)?;
-    Ok(walk(start, rest, links, None)?.map(|(folder, _)| folder))
+    match start(path, links) {
+        Err(WriteError::Folder { source: Errno::ENOENT, .. }) => Ok(None),
+        Err(error) => Err(error),
+        Ok((start, rest)) => Ok(walk(start, rest, links, None)?.map(|(folder, _)| folder)),
+    }
 }
 
 /// The folder at `path`, made with all above it where it is missing; and whether it was.

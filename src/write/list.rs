@@ -36,8 +36,8 @@ pub(super) struct List {
 
 impl List {
     /// A list that cannot be read is an empty one, and says so.
-    pub(super) fn read(folder: &Path, links: Links) -> List {
-        let names = read(folder, links).unwrap_or_else(|why| {
+    pub(super) fn read(folder: &Path) -> List {
+        let names = read(folder).unwrap_or_else(|why| {
             let path = folder.join(NAME);
             tracing::warn!("{} {why}: files of an earlier configuration stay where they are", path.display());
             Names::new()
@@ -82,8 +82,8 @@ impl List {
     }
 
     /// Whether there is such a file to remove.
-    pub(super) fn holds(&self, name: &Path, links: Links) -> bool {
-        let folder = folder::find(&self.folder, links).ok().flatten();
+    pub(super) fn holds(&self, name: &Path) -> bool {
+        let folder = folder::find(&self.folder, Links::Trusted).ok().flatten();
         let inner = folder.and_then(|folder| folder.inside(name.parent()?).ok().flatten());
         let stat = inner.and_then(|inner| inner.stat_entry(name.file_name()?).ok().flatten());
         stat.is_some_and(|stat| kind_of(&stat) == SFlag::S_IFREG)
@@ -94,7 +94,7 @@ impl List {
     }
 
     fn remove(&self, name: &Path) -> Result<bool, WriteError> {
-        if !self.holds(name, Links::Trusted) {
+        if !self.holds(name) {
             return Ok(false);
         }
         let failed = |source| WriteError::Leftover { path: self.folder.join(name), source };
@@ -122,9 +122,9 @@ impl List {
     }
 }
 
-fn read(folder: &Path, links: Links) -> Result<Names, String> {
+fn read(folder: &Path) -> Result<Names, String> {
     let failed = |why: String| format!("cannot be read ({why})");
-    let folder = folder::find(folder, links).map_err(|error| failed(error.to_string()))?;
+    let folder = folder::find(folder, Links::Trusted).map_err(|error| failed(error.to_string()))?;
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let opened = folder.map(|folder| openat(folder, NAME, flags, Mode::empty()));
     let file = match opened {
