@@ -3,7 +3,9 @@
 //! Owns how a file is replaced and whose it then is. Must not render, and must not decide what is written: it gets
 //! `Plan::directories` and complete `Plan::files`. Runs as root where the container does, before the drop; `owner` is
 //! who the service will be. Each file is staged beside its target with its final mode and owner, then renamed over it
-//! (rename(2) is atomic); the first error removes what was staged and leaves every old file as it was.
+//! (rename(2) is atomic); the first error removes what was staged and leaves every old file as it was. Where already a
+//! few were renamed, they are put back, as far as the file system knows hard links; only a SIGKILL in between cannot be
+//! undone, and leaves whole files, some new and some old.
 //!
 //! A list of what was written stays beside the files, so that what a later configuration is without is removed.
 //!
@@ -115,7 +117,7 @@ fn write(
     let decide = |file| Ok((file, decide(file, owner, &mounts, Links::Trusted)?));
     let mut decided = files.iter().map(decide).collect::<Result<Vec<_>, _>>()?;
     let new = New { mode: MODE_OF_ANCESTORS, ancestors: MODE_OF_ANCESTORS, owner };
-    let list = folder.map(|folder| List::read(folder));
+    let list = folder.map(List::read);
     let ours = list.as_ref().map(|list| list.ours(&decided, &mounts)).unwrap_or_default();
     let announced = list.as_ref().and_then(|list| list.announced(&ours));
     if let Some(announced) = &announced {
@@ -174,12 +176,12 @@ fn replace(decided: &mut [(&RenderedFile, Outcome)], links: Links, new: New) -> 
             **outcome = Outcome::InPlace;
         }
     }
-    overwritten.into_iter().for_each(Overwritten::keep);
     let mut synced = BTreeSet::new();
-    staged
-        .iter()
-        .filter(|(_, file, _)| synced.insert(folder_of(&file.path)))
-        .try_for_each(|(one, ..)| one.sync_folder())
+    let mut folders = staged.iter().filter(|(_, file, _)| synced.insert(folder_of(&file.path)));
+    folders.try_for_each(|(one, ..)| one.sync_folder())?;
+    overwritten.into_iter().for_each(Overwritten::keep);
+    staged.into_iter().for_each(|(one, ..)| one.keep());
+    Ok(())
 }
 
 fn decide(file: &RenderedFile, owner: Owner, mounts: &Mounts, links: Links) -> Result<Outcome, WriteError> {
@@ -204,14 +206,26 @@ fn decide(file: &RenderedFile, owner: Owner, mounts: &Mounts, links: Links) -> R
     let same = stat.st_size == file.contents.len() as i64 && is_same();
     let has_mode_and_owner =
         stat.st_mode & 0o7777 == file.mode && owner.is_none_or(|owner| owner == (stat.st_uid, stat.st_gid));
-    Ok(match (same, is_kept(&folder, path, mounts), mounts.contains(path)) {
+    let outcome = match (same, is_kept(&folder, path, mounts), mounts.contains(path)) {
         // The mode and owner of a mounted file are the operator's when there is nothing else to change.
         (true, true, _) | (true, _, true) => Outcome::Unchanged,
         (true, _, _) if has_mode_and_owner => Outcome::Unchanged,
         (false, true, _) => kept(),
         (false, false, true) => Outcome::InPlace,
         (_, false, false) => Outcome::Replaced,
-    })
+    };
+    match outcome {
+        Outcome::Replaced if !may_replace(&folder.stat().map_err(failed)?, &stat) => {
+            Err(WriteError::Sticky { path: path.clone(), uid: stat.st_uid })
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+/// In a sticky folder only the owner of a file may replace it, or of the folder, or CAP_FOWNER (rename(2), EPERM).
+fn may_replace(folder: &FileStat, file: &FileStat) -> bool {
+    let we = geteuid().as_raw();
+    folder.st_mode & 0o1000 == 0 || folder.st_uid == we || file.st_uid == we || holds(CAP_FOWNER)
 }
 
 /// A single file that we cannot write to, or any file of a volume that is mounted read-only. The container's own root
@@ -267,6 +281,8 @@ pub enum WriteError {
     Folder { path: PathBuf, source: Errno },
     /// Something else has that name.
     InTheWay { path: PathBuf, what: &'static str, wanted: &'static str },
+    /// A file that a sticky folder keeps for its owner.
+    Sticky { path: PathBuf, uid: u32 },
     /// A file of an earlier configuration, which the service would use, stays.
     Leftover { path: PathBuf, source: Errno },
     /// A link on the way that somebody else has made, or could have moved there.
@@ -310,6 +326,12 @@ impl fmt::Display for WriteError {
                     _ => write!(f, "{wanted} there"),
                 }
             }
+            WriteError::Sticky { path, uid } => write!(
+                f,
+                "cannot write {}: it is uid {uid}'s, and in a sticky folder nobody else may replace it\n  \
+                 remove it, or name a folder that is the service's alone",
+                path.display()
+            ),
             WriteError::Leftover { path, source } => write!(
                 f,
                 "cannot remove {}, which an earlier configuration had and this one has not: {}\n  \
@@ -372,7 +394,7 @@ fn write_advice(f: &mut fmt::Formatter<'_>, source: Errno, folder: &Path) -> fmt
     match source {
         Errno::EROFS => write!(f, "\n  mount a volume or a tmpfs at {folder}"),
         Errno::ENOSPC | Errno::EDQUOT => write!(f, "\n  make room on the file system of {folder}"),
-        Errno::EACCES if uid.is_root() && !holds_dac_override() => {
+        Errno::EACCES if uid.is_root() && !holds(CAP_DAC_OVERRIDE) => {
             f.write_str("\n  add the capability DAC_OVERRIDE, or start the container as the service's user")
         }
         Errno::EACCES | Errno::EPERM => write!(f, "\n  let uid {uid} write to {folder}, or mount a tmpfs there"),
@@ -381,6 +403,9 @@ fn write_advice(f: &mut fmt::Formatter<'_>, source: Errno, folder: &Path) -> fmt
 }
 
 /// Root without it is nobody in a folder that is the service's (capabilities(7)).
-fn holds_dac_override() -> bool {
-    system::effective_capabilities().is_ok_and(|[held, _]| held & 1 << 1 != 0)
+const CAP_DAC_OVERRIDE: u64 = 1;
+const CAP_FOWNER: u64 = 3;
+
+fn holds(capability: u64) -> bool {
+    system::effective_capabilities().is_ok_and(|[held, _]| held & 1 << capability != 0)
 }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, posix_fallocate, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, posix_fallocate, renameat};
 use nix::sys::stat::Mode;
-use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
+use nix::unistd::{Uid, UnlinkatFlags, linkat, unlinkat};
 
 use super::folder::{self, Folder, Links, New};
 use super::{Owner, WriteError, folder_of, has_mode_and_owner};
@@ -23,7 +23,7 @@ use crate::plan::RenderedFile;
 const PREFIX: &str = ".dl-entry.";
 const SUFFIX: &str = ".tmp";
 
-/// A complete file beside its target. Removed when dropped without having been renamed.
+/// A complete file beside its target. Dropped without `keep`, it is removed, and what it replaced is back.
 #[derive(Debug)]
 pub(super) struct Staged {
     folder: Folder,
@@ -31,7 +31,25 @@ pub(super) struct Staged {
     target: PathBuf,
     /// Holds the lock that tells others that somebody is still at it.
     file: File,
-    renamed: bool,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Beside,
+    /// In its place, and what was there before.
+    Renamed(Old),
+    Kept,
+}
+
+/// What a rename put away.
+#[derive(Debug)]
+enum Old {
+    None,
+    /// It has this name now, too.
+    Linked(OsString),
+    /// Not every file system knows a second name.
+    Lost,
 }
 
 impl Staged {
@@ -42,7 +60,7 @@ impl Staged {
         let (folder, _) = folder::make(folder_of(&target), links, new)?;
         remove_stale(&folder);
         let (temporary, file) = create(&folder).map_err(failed)?;
-        let staged = Staged { folder, temporary, target, file, renamed: false };
+        let staged = Staged { folder, temporary, target, file, state: State::Beside };
         // The umask has had its say in open(2); and while the file is ours, this needs no CAP_FOWNER.
         staged.file.set_permissions(fs::Permissions::from_mode(rendered.mode)).map_err(failed)?;
         give(&staged.file, &rendered.path, new.owner)?;
@@ -53,13 +71,37 @@ impl Staged {
 
     /// Puts the file in its place; `false` when that is a mount point.
     pub(super) fn rename(&mut self) -> Result<bool, WriteError> {
-        let name = self.target.file_name().unwrap_or_default();
-        match renameat(&self.folder, self.temporary.as_os_str(), &self.folder, name) {
-            Ok(()) => self.renamed = true,
-            Err(Errno::EBUSY) => return Ok(false),
-            Err(source) => return Err(WriteError::File { path: self.target.clone(), source }),
+        let old = self.old();
+        match renameat(&self.folder, self.temporary.as_os_str(), &self.folder, self.name()) {
+            Ok(()) => self.state = State::Renamed(old),
+            Err(source) => {
+                old.forget(&self.folder);
+                let failed = || WriteError::File { path: self.target.clone(), source };
+                return if source == Errno::EBUSY { Ok(false) } else { Err(failed()) };
+            }
         }
         Ok(true)
+    }
+
+    /// From here on there is no way back.
+    pub(super) fn keep(mut self) {
+        if let State::Renamed(old) = &self.state {
+            old.forget(&self.folder);
+            self.state = State::Kept;
+        }
+    }
+
+    fn name(&self) -> &OsStr {
+        self.target.file_name().unwrap_or_default()
+    }
+
+    fn old(&self) -> Old {
+        let second = temporary_name();
+        match linkat(&self.folder, self.name(), &self.folder, second.as_os_str(), AtFlags::empty()) {
+            Ok(()) => Old::Linked(second),
+            Err(Errno::ENOENT) => Old::None,
+            Err(_) => Old::Lost,
+        }
     }
 
     /// Makes the renames in the folder last (fsync(2): a file's own does not include its entry). Folders that may not
@@ -74,17 +116,32 @@ impl Staged {
     }
 }
 
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if !self.renamed {
-            let _ = unlinkat(&self.folder, self.temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
+impl Old {
+    fn forget(&self, folder: &Folder) {
+        if let Old::Linked(second) = self {
+            let _ = unlinkat(folder, second.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }
     }
 }
 
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = match &self.state {
+            State::Beside => unlinkat(&self.folder, self.temporary.as_os_str(), UnlinkatFlags::NoRemoveDir),
+            State::Renamed(Old::None) => unlinkat(&self.folder, self.name(), UnlinkatFlags::NoRemoveDir),
+            State::Renamed(Old::Linked(old)) => renameat(&self.folder, old.as_os_str(), &self.folder, self.name()),
+            State::Renamed(Old::Lost) | State::Kept => Ok(()),
+        };
+    }
+}
+
+fn temporary_name() -> OsString {
+    format!("{PREFIX}{:016x}{SUFFIX}", RandomState::new().build_hasher().finish()).into()
+}
+
 fn create(folder: &Folder) -> io::Result<(OsString, File)> {
     loop {
-        let name = OsString::from(format!("{PREFIX}{:016x}{SUFFIX}", RandomState::new().build_hasher().finish()));
+        let name = temporary_name();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = match openat(folder, name.as_os_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
             Err(Errno::EEXIST) => continue,
@@ -125,11 +182,11 @@ fn give(file: &File, path: &Path, owner: Owner) -> Result<(), WriteError> {
     })
 }
 
-/// A file whose content was written over. Gets its old content back when dropped without `keep`.
+/// A file whose content was written over. Gets its old content, mode and owner back when dropped without `keep`.
 #[derive(Debug)]
 pub(super) struct Overwritten {
     file: File,
-    old: Option<Vec<u8>>,
+    old: Option<(Vec<u8>, fs::Metadata)>,
 }
 
 impl Overwritten {
@@ -140,7 +197,8 @@ impl Overwritten {
         let mut file = open_in_place(path, links)?;
         let mut old = Vec::new();
         file.read_to_end(&mut old).map_err(failed)?;
-        let mut overwritten = Overwritten { file, old: Some(old) };
+        let metadata = file.metadata().map_err(failed)?;
+        let mut overwritten = Overwritten { file, old: Some((old, metadata)) };
         overwritten.reserve(rendered.contents.len()).map_err(failed)?;
         overwritten.fill(&rendered.contents).map_err(failed)?;
         overwritten.set_mode_and_owner(rendered.mode, owner);
@@ -188,8 +246,9 @@ fn open_in_place(path: &Path, links: Links) -> Result<File, WriteError> {
 
 impl Drop for Overwritten {
     fn drop(&mut self) {
-        if let Some(old) = self.old.take() {
-            let _ = self.fill(&old);
+        if let Some((content, old)) = self.old.take() {
+            let _ = self.fill(&content);
+            self.set_mode_and_owner(old.mode() & 0o7777, Some((old.uid(), old.gid())));
         }
     }
 }

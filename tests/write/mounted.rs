@@ -48,6 +48,44 @@ fn a_failure_after_writing_in_place_brings_the_old_content_back() {
     assert_eq!(said.stdout, "status 73\nold\nold\n");
 }
 
+#[test]
+fn a_failure_after_writing_in_place_brings_mode_and_owner_back() {
+    let said = script(
+        r#"echo old >$D/mine; chmod 644 $D/mine; touch $D/one $D/two; mount --bind $D/mine $D/one
+        mkdir $D/small; mount -t tmpfs -o size=64k none $D/small; echo old >$D/small/file
+        mount --bind $D/small/file $D/two
+        $W --owner 1000:1000 --file $D/one 600 new --file $D/two 600 'x*100000' || echo status $?
+        cat $D/one; stat -c '%a %u:%g' $D/one $D/two"#,
+    );
+    assert_eq!(said.stdout, "status 73\nold\n644 0:0\n644 0:0\n");
+}
+
+/// Behaviours: 74.
+#[test]
+fn a_failure_after_a_rename_brings_the_old_files_back() {
+    let said = script(
+        r#"echo old >$D/first; chmod 604 $D/first; touch $D/mine $D/last; mount --bind $D/mine $D/last
+        mount -o remount,bind,ro $D/last; mount -t tmpfs none /proc
+        $W --file $D/first 640 new --file $D/new 640 new --file $D/last 640 new || echo status $?
+        cat $D/first; stat -c '%a %h' $D/first; ls -A $D"#,
+    );
+    assert_eq!(said.stdout, "status 73\nold\n604 1\nfirst\nlast\nmine\n");
+    assert_eq!(said.stderr, "cannot write $D/last: read-only file system\n  mount a volume or a tmpfs at $D\n");
+}
+
+#[test]
+fn a_file_that_a_sticky_folder_keeps_for_its_owner_is_refused_before_anything_is_written() {
+    let said = script(
+        r#"chmod 1777 $D; echo old >$D/first; echo old >$D/second; chown 1000 $D/first
+        W="setpriv --reuid 1000 --regid 1000 --clear-groups $W"
+        $W --file $D/first 640 new --file $D/second 640 new || echo status $?; cat $D/first $D/second; ls -A $D"#,
+    );
+    assert_eq!(said.stdout, "status 73\nold\nold\nfirst\nsecond\n");
+    let error = "cannot write $D/second: it is uid 0's, and in a sticky folder nobody else may replace it\n  \
+                 remove it, or name a folder that is the service's alone\n";
+    assert_eq!(said.stderr, error);
+}
+
 /// Behaviours: 75.
 #[test]
 fn a_writable_mounted_file_is_written_in_place_with_a_warning() {

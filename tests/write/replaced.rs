@@ -153,7 +153,8 @@ fn a_sigkill_leaves_the_old_or_the_new_file_and_the_next_run_removes_what_was_st
         assert!(content.iter().all(|byte| *byte == content[0]), "a mixture of old and new");
         left_behind = left_behind.max(folder.names().len() - 1);
     }
-    assert!(left_behind <= 1, "{left_behind} staged files were left to pile up");
+    // The new file and, for the moment of the rename, a second name of the old one.
+    assert!(left_behind <= 2, "{left_behind} staged files were left to pile up");
     assert_eq!(outcome(&path, "end"), Outcome::Replaced);
     assert_eq!(folder.names(), ["file"]);
 }
