@@ -49,7 +49,10 @@ Examples:
 Examples:
   dl-entry render --service trino --env-file prod.env            print them, secrets redacted
   dl-entry render --root /tmp/out                                write them below a folder, mode 0600
-  dl-entry render --diff                                         what a restart would change")]
+  dl-entry render --diff                                         what a restart would change
+  dl-entry render --root /tmp/out --diff                         what `--root /tmp/out` would change
+
+--diff exits with 0 whether anything differs or not; where nothing does, an empty line is all it prints.")]
     Render(Render),
     /// Ask the running dl-entry: exit 0 if yes, 1 if not, and one line why
     #[command(after_help = "\

@@ -55,6 +55,7 @@ pub fn compose(contract: &Contract, settings: &Settings, arguments: &[String]) -
     let composer = Composer { expressions: Expressions::default(), context: settings.context.clone() };
     Ok(Plan {
         service: contract.service.name.clone(),
+        folder: PathBuf::from(composer.text("the folder of its files", "{{ etc }}", &composer.context)?),
         directories: composer.directories(contract)?,
         files: vec![],
         waits: composer.waits(contract)?,

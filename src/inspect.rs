@@ -2,7 +2,6 @@
 //!
 //! Everything printed passes the secrets of the environment looked at. Only `render --root` writes.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -13,12 +12,12 @@ use crate::catalogue;
 use crate::cli::{self, CheckEnv, Explain, From, Render};
 use crate::exit;
 use crate::explain;
-use crate::plan::{Directory, RenderedFile};
+use crate::plan::RenderedFile;
 use crate::prepare::{Failure, Prepared, Request, environment_of, prepare};
 use crate::report::{self, Severity};
 use crate::settings;
 use crate::shown::Shown;
-use crate::write;
+use crate::write::{self, Outcome, Written};
 
 /// `dl-entry check-env`: 0, or the status of what is wrong.
 ///
@@ -70,15 +69,15 @@ pub fn render(arguments: &Render) -> Result<u8, Failure> {
     let prepared = look(&arguments.from, &[], false)?;
     let plan = prepared.sound_plan()?;
     if arguments.diff {
-        let root = arguments.root.as_deref().unwrap_or(Path::new("/"));
-        let changes = Shown::of(&prepared).diff(&plan.files, root);
+        let shown = Shown::of(&prepared);
+        let changes = match &arguments.root {
+            None => shown.diff(&plan.files, Path::new("/")) + &write::leftovers(&plan.folder, &plan.files),
+            // The modes are those that `--root` writes.
+            Some(root) => shown.diff(&plan.files.iter().map(private).collect::<Vec<_>>(), root),
+        };
         print(prepared.secrets.redact(&changes).trim_end())?;
     } else if let Some(root) = arguments.root.as_deref().filter(|_| !arguments.stdout) {
-        let files: Vec<RenderedFile> = plan.files.iter().map(|file| below(root, file)).collect();
-        let folders = folders_of(&files);
-        write::write_all(&files, &folders, None).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
-        let lines: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
-        print(&lines.join("\n"))?;
+        write_below(root, &plan.files)?;
     } else {
         let shown = Shown::of(&prepared);
         let text = plan.files.iter().map(|file| printed_file(file, &shown)).collect::<String>();
@@ -87,15 +86,24 @@ pub fn render(arguments: &Render) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The same file under another root, for its owner's eyes alone: it holds the secrets.
-fn below(root: &Path, file: &RenderedFile) -> RenderedFile {
-    let relative = file.path.strip_prefix("/").unwrap_or(&file.path);
-    RenderedFile { path: root.join(relative), mode: 0o600, ..file.clone() }
+/// Writes the files and prints the path of each; what was not written is said on stderr.
+fn write_below(root: &Path, files: &[RenderedFile]) -> Result<(), Failure> {
+    let relative = |file: &RenderedFile| file.path.strip_prefix("/").unwrap_or(&file.path).to_owned();
+    let files: Vec<RenderedFile> =
+        files.iter().map(|file| RenderedFile { path: root.join(relative(file)), ..private(file) }).collect();
+    let written = write::write_below(root, &files).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
+    for warning in written.iter().filter_map(Written::warning) {
+        // Nothing can be done where nobody listens.
+        let _ = writeln!(std::io::stderr(), "dl-entry: warning: {warning}");
+    }
+    let there = written.iter().filter(|written| !matches!(written.outcome, Outcome::Kept { .. }));
+    let lines: Vec<String> = there.map(|written| written.path.display().to_string()).collect();
+    print(&lines.join("\n"))
 }
 
-fn folders_of(files: &[RenderedFile]) -> Vec<Directory> {
-    let parents: BTreeSet<&Path> = files.iter().filter_map(|file| file.path.parent()).collect();
-    parents.into_iter().map(|path| Directory { path: path.to_owned(), mode: 0o700 }).collect()
+/// The same file for its owner's eyes alone: it holds the secrets.
+fn private(file: &RenderedFile) -> RenderedFile {
+    RenderedFile { mode: 0o600, ..file.clone() }
 }
 
 fn printed_file(file: &RenderedFile, shown: &Shown) -> String {

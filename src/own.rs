@@ -3,7 +3,7 @@
 //! envy reads them, but only as optional texts: left to deserialize numbers it would stop at the first mistake and
 //! print the value. Each text is then read as its type, and all mistakes are reported together.
 
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -95,7 +95,7 @@ impl Own {
         let path = ValueType::Path { exists: Exists::Unchecked };
         let own = Own {
             service: texts.service,
-            run_dir: reader.text("DL_RUN_DIR", &path, texts.run_dir).map(PathBuf::from),
+            run_dir: reader.run_dir(&path, texts.run_dir),
             log_format: reader.choice("DL_LOG_FORMAT", &["text", "json"], texts.log_format, "text"),
             log_level: reader.choice(
                 "DL_LOG_LEVEL",
@@ -174,6 +174,17 @@ impl Reader {
         self.value(name, kind, text).map(|value| value.to_string())
     }
 
+    /// What is rendered goes where the path says, also below another root.
+    fn run_dir(&mut self, kind: &ValueType, text: Option<String>) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text("DL_RUN_DIR", kind, text)?);
+        if path.components().any(|part| part == Component::ParentDir) {
+            let problem = Problem::error("DL_RUN_DIR", "goes up again with ..");
+            self.problems.push(problem.accepted("an absolute path without ..").from_source("environment"));
+            return None;
+        }
+        Some(path)
+    }
+
     fn choice(&mut self, name: &str, values: &[&str], text: Option<String>, default: &str) -> String {
         let values = values.iter().map(|value| (*value).to_owned()).collect();
         let kind = ValueType::Enum { values, synonyms: Default::default() };
@@ -214,6 +225,7 @@ mod tests {
             ("DL_STOP_SUCCESS", "143,256"),
             ("DL_EXEC", "maybe"),
             ("DL_HELTH_ADDR", "off"),
+            ("DL_RUN_DIR", "/run/../etc"),
             ("DL_STRICT", "yes"),
             ("DL_SERVICE", ""),
         ]);
@@ -224,6 +236,7 @@ mod tests {
             lines,
             [
                 "DL_HELTH_ADDR is not a setting of dl-entry: did you mean DL_HEALTH_ADDR?",
+                "DL_RUN_DIR goes up again with ..",
                 "DL_LOG_FORMAT is not a known choice",
                 "DL_WAIT_TIMEOUT is a duration without its unit",
                 "DL_STOP_SUCCESS is not a list of exit statuses",

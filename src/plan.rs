@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Plan {
     /// Name of the service, as in its contract.
     pub service: String,
+    /// Where its rendered files are, and those an earlier configuration left behind.
+    pub folder: PathBuf,
     /// Made and owned before the first file is written.
     pub directories: Vec<Directory>,
     /// Rendered in memory and already checked; written all or not at all.

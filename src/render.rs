@@ -95,6 +95,9 @@ impl<'a> Renderer<'a> {
         let mode =
             u32::from_str_radix(&file.mode, 8).map_err(|_| mistake(&file.template, "its mode is not octal".into()))?;
         let path = self.expressions.text(&file.path, context).map_err(|reason| mistake(&file.template, reason))?;
+        if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            return Err(mistake(&file.template, format!("its path {path:?} is not an absolute one without ..")));
+        }
         let additions = self.additions(file, context);
         let (text, keys) = self.proven_text(file, format, context, &additions, &path)?;
         self.judge_keys(file, context, keys, &path);

@@ -4,7 +4,6 @@
 //! supervise → exit. A signal is honoured in every phase; nothing of the service runs before the drop is proven.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -220,7 +219,7 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
 
 fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {
     log::set_phase("rendering");
-    private_fallback(run_dir).map_err(|why| Failure::new(exit::CANNOT_WRITE, why))?;
+    private_fallback(run_dir)?;
     let parents = plan.files.iter().filter_map(|file| file.path.parent()).filter(|parent| parent.starts_with(run_dir));
     // Below a temporary folder, which is everybody's, it stays private.
     let mode = if run_dir.starts_with(std::env::temp_dir()) { 0o700 } else { 0o755 };
@@ -233,27 +232,20 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     let mut seen = std::collections::BTreeSet::new();
     directories.retain(|directory| seen.insert(directory.path.clone()));
     let owner = identity.map(|identity| (identity.uid, identity.gid));
-    write::write_all(&plan.files, &directories, owner).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
+    write::write_service(&plan.folder, &plan.files, &directories, owner)
+        .map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
     Ok(())
 }
 
 /// A folder below a temporary one may have been put there by anybody: it must be ours alone.
-fn private_fallback(run_dir: &Path) -> Result<(), String> {
-    if !run_dir.starts_with(std::env::temp_dir()) {
-        return Ok(());
-    }
-    let made = std::fs::DirBuilder::new().mode(0o700).create(run_dir);
-    match made {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(_) => {
-            let metadata =
-                std::fs::symlink_metadata(run_dir).map_err(|error| format!("{}: {error}", run_dir.display()))?;
-            let uid = nix::unistd::geteuid().as_raw();
-            let ours = metadata.is_dir() && (metadata.uid() == uid || uid == 0) && metadata.mode() & 0o022 == 0;
-            let complaint =
-                || format!("{} is not a folder of uid {uid} alone\n  remove it, or set DL_RUN_DIR", run_dir.display());
-            ours.then_some(()).ok_or_else(complaint)
+fn private_fallback(run_dir: &Path) -> Result<(), Failure> {
+    let is_temporary = run_dir.starts_with(std::env::temp_dir());
+    match !is_temporary || write::make_private(run_dir).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))? {
+        true => Ok(()),
+        false => {
+            let (folder, uid) = (run_dir.display(), nix::unistd::geteuid());
+            let complaint = format!("{folder} is not a folder of uid {uid} alone\n  remove it, or set DL_RUN_DIR");
+            Err(Failure::new(exit::CANNOT_WRITE, complaint))
         }
     }
 }

@@ -1,117 +1,103 @@
 //! Directories: made, owned with all that is in them, and proven writable for the service.
 
 use std::ffi::{CStr, OsStr};
-use std::fs;
-use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
-use nix::unistd::{AccessFlags, Gid, Uid, access, fchown, fchownat, getegid, geteuid};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat};
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchown, fchownat, getegid, geteuid};
 
+use super::folder::{self, Folder, Links, New, kind_of, tolerated};
 use super::mounts::Mounts;
 use super::{Owner, WriteError, folder_of, kind};
 use crate::plan::Directory;
 use crate::system;
 
 /// Folders on the way to one that is asked for.
-const MODE_OF_ANCESTORS: u32 = 0o755;
+pub(super) const MODE_OF_ANCESTORS: u32 = 0o755;
 
 /// Makes the directory or takes over the one that is there.
 pub(super) fn make(directory: &Directory, owner: Owner, mounts: &Mounts) -> Result<(), WriteError> {
     let path = &directory.path;
-    let exists = exists(path)?;
-    if !exists {
-        create(path, directory.mode, owner)?;
+    check_is_folder(path)?;
+    let new = New { mode: directory.mode, ancestors: MODE_OF_ANCESTORS, owner };
+    let (folder, made) = folder::make(path, Links::Trusted, new)?;
+    let stat = folder.stat().map_err(|source| WriteError::Folder { path: path.clone(), source })?;
+    let shared = !made && is_shared(&folder, &stat);
+    if !made && !shared {
+        take_over(&folder, directory, owner, mounts)?;
     }
-    let folder = open(path).map_err(|source| WriteError::Folder { path: path.clone(), source })?;
-    if exists {
-        take_over(folder, directory, owner, mounts)?;
-    }
-    check_writable(path, owner)
-}
-
-/// Makes the folder of a file, if no directory of the plan is that folder.
-pub(super) fn make_parent(path: &Path, owner: Owner) -> Result<(), WriteError> {
-    let parent = folder_of(path);
-    // Links above a file are whoever built the image's business.
-    match parent.is_dir() {
-        true => Ok(()),
-        false => create(parent, MODE_OF_ANCESTORS, owner),
+    match check_writable(&folder, path, owner) {
+        Err(WriteError::NotWritable { path, uid, read_only: false, .. } | WriteError::Owner { path, uid, .. })
+            if shared =>
+        {
+            Err(WriteError::Shared { path, uid, mode: stat.st_mode & 0o7777 })
+        }
+        other => other,
     }
 }
 
-fn exists(path: &Path) -> Result<bool, WriteError> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(true),
-        Ok(metadata) => {
-            let (path, what) = (path.to_owned(), kind(&metadata));
+/// A folder that others live in, too: sticky, everybody's to write, or the system's. Its owner and mode stay, and what
+/// is in it.
+fn is_shared(folder: &Folder, stat: &FileStat) -> bool {
+    stat.st_mode & 0o1002 != 0 || SYSTEMS.iter().any(|path| folder.path() == Path::new(path))
+}
+
+/// Mount points for a service's data are not among them, whatever hier(7) says of them.
+const SYSTEMS: [&str; 20] = [
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/sys",
+    "/tmp", "/usr", "/var", "/var/lib", "/var/log", "/var/tmp",
+];
+
+/// A folder below a temporary one, for us alone. One that is there may have been put there by anybody: `false` unless
+/// only we (or whom we, as root, take it from) can write to it.
+pub fn make_private(path: &Path) -> Result<bool, WriteError> {
+    check_is_folder(path)?;
+    let new = New { mode: 0o700, ancestors: MODE_OF_ANCESTORS, owner: None };
+    let (folder, made) = folder::make(path, Links::Trusted, new)?;
+    let stat = folder.stat().map_err(|source| WriteError::Folder { path: path.to_owned(), source })?;
+    let we = geteuid();
+    Ok(made || (we.is_root() || stat.st_uid == we.as_raw()) && stat.st_mode & 0o022 == 0)
+}
+
+/// The directory itself must be none but a folder: a link may only be on the way to it.
+fn check_is_folder(path: &Path) -> Result<(), WriteError> {
+    let (Some(name), Some(parent)) = (path.file_name(), folder::find(folder_of(path), Links::Trusted)?) else {
+        return Ok(());
+    };
+    match parent.stat_entry(name).map_err(|source| WriteError::Folder { path: path.to_owned(), source })? {
+        Some(stat) if kind_of(&stat) != SFlag::S_IFDIR => {
+            let (path, what) = (path.to_owned(), kind(&stat));
             Err(WriteError::InTheWay { path, what, wanted: "a folder" })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(WriteError::folder(path, &error)),
+        _ => Ok(()),
     }
-}
-
-/// Also the folders above it; all belong to the service.
-fn create(path: &Path, mode: u32, owner: Owner) -> Result<(), WriteError> {
-    let failed = |source| WriteError::Folder { path: path.to_owned(), source };
-    let parent = folder_of(path);
-    if !parent.is_dir() {
-        create(parent, MODE_OF_ANCESTORS, owner)?;
-    }
-    match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(WriteError::folder(path, &error)),
-        _ => {}
-    }
-    let folder = open(path).map_err(failed)?;
-    // The umask has had its say in mkdir(2); and while the folder is ours, this needs no CAP_FOWNER.
-    tolerated(fchmod(&folder, Mode::from_bits_truncate(mode))).map_err(failed)?;
-    match owner {
-        Some((uid, gid)) => {
-            tolerated(fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))).map_err(failed)
-        }
-        None => Ok(()),
-    }
-}
-
-/// Never through a link: the last component must be a directory itself.
-fn open(path: &Path) -> Result<Dir, Errno> {
-    Dir::open(path, FOLDER, Mode::empty())
 }
 
 const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC).union(OFlag::O_RDONLY);
 
-fn take_over(folder: Dir, directory: &Directory, owner: Owner, mounts: &Mounts) -> Result<(), WriteError> {
+fn take_over(folder: &Folder, directory: &Directory, owner: Owner, mounts: &Mounts) -> Result<(), WriteError> {
     let path = &directory.path;
     let failed = |source| WriteError::Folder { path: path.clone(), source };
-    let stat = fstat(&folder).map_err(failed)?;
+    let stat = folder.stat().map_err(failed)?;
+    let readable = folder.readable().map_err(failed)?;
     if let Some((uid, gid)) = owner {
         let mut walk = Walk { uid, gid, device: stat.st_dev, mounts, given: 0, refused: 0 };
-        walk.give(&stat, || fchown(&folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))).map_err(failed)?;
-        walk.give_entries(folder, path).map_err(failed)?;
+        walk.give(&stat, || fchown(&readable, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))).map_err(failed)?;
+        let entries = folder.readable().and_then(Dir::from_fd).map_err(failed)?;
+        walk.give_entries(entries, path).map_err(failed)?;
         walk.tell(path);
     }
-    let folder = open(path).map_err(failed)?;
     if stat.st_mode & 0o777 != directory.mode & 0o777 {
         // A volume's set-group-ID bit (Kubernetes fsGroup) stays.
         let mode = stat.st_mode & 0o7000 | directory.mode;
-        tolerated(fchmod(&folder, Mode::from_bits_truncate(mode))).map_err(failed)?;
+        tolerated(fchmod(&readable, Mode::from_bits_truncate(mode))).map_err(failed)?;
     }
     Ok(())
-}
-
-/// Not being allowed is no failure by itself: what counts is whether the service can write, which is checked last.
-fn tolerated(result: Result<(), Errno>) -> Result<(), Errno> {
-    match result {
-        Err(Errno::EPERM | Errno::EACCES | Errno::EROFS) => Ok(()),
-        other => other,
-    }
 }
 
 /// Gives a tree to one user. Relative to open folders all the way, so that nobody can swap a link in; only what
@@ -148,7 +134,7 @@ impl Walk<'_> {
         }
         let (uid, gid) = (Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)));
         self.give(&stat, || fchownat(folder, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW))?;
-        if !is_directory(&stat) {
+        if kind_of(&stat) != SFlag::S_IFDIR {
             return Ok(());
         }
         match Dir::openat(folder, name, FOLDER, Mode::empty()) {
@@ -182,27 +168,23 @@ impl Walk<'_> {
     }
 }
 
-fn is_directory(stat: &FileStat) -> bool {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
-}
-
 /// access(2) knows groups, ACLs and read-only mounts, but only asks for ourselves; for another user the mode says it.
-fn check_writable(path: &Path, owner: Owner) -> Result<(), WriteError> {
+fn check_writable(folder: &Folder, path: &Path, owner: Owner) -> Result<(), WriteError> {
     let (uid, gid) = owner.unwrap_or((geteuid().as_raw(), getegid().as_raw()));
     let refused = |read_only| WriteError::NotWritable { path: path.to_owned(), uid, gid, read_only };
-    match access(path, AccessFlags::W_OK | AccessFlags::X_OK) {
+    match faccessat(folder, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty()) {
         Err(Errno::EROFS) => return Err(refused(true)),
         Err(_) if uid == geteuid().as_raw() => return Err(refused(false)),
         _ if uid == geteuid().as_raw() => return Ok(()),
         _ => {}
     }
-    let metadata = fs::metadata(path).map_err(|error| WriteError::folder(path, &error))?;
+    let stat = folder.stat().map_err(|source| WriteError::Folder { path: path.to_owned(), source })?;
     let shift = match () {
-        () if metadata.uid() == uid => 6,
-        () if metadata.gid() == gid => 3,
+        () if stat.st_uid == uid => 6,
+        () if stat.st_gid == gid => 3,
         () => 0,
     };
-    let writable = metadata.mode() >> shift & 0o3 == 0o3;
+    let writable = stat.st_mode >> shift & 0o3 == 0o3;
     match writable {
         true => Ok(()),
         false if may_give() => Err(refused(false)),

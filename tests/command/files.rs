@@ -130,7 +130,7 @@ fn unchanged_content_keeps_the_file_and_changed_content_replaces_it_whole() {
     assert_ne!(start("2000").0, first.0);
     assert_eq!(held.metadata().unwrap().nlink(), 0);
     assert_eq!(std::fs::read_to_string(demo.file()).unwrap(), "port = 2000\n");
-    assert_eq!(names(&demo.run().join("demo")), ["demo.properties"]);
+    assert_eq!(names(&demo.run().join("demo")), [".dl-entry.files", "demo.properties"]);
 }
 
 /// Behaviours: 75.
@@ -187,6 +187,17 @@ fn a_template_that_cannot_be_filled_is_65_and_nothing_is_written() {
 }
 
 #[test]
+fn a_file_that_would_leave_its_folder_is_65_and_nothing_is_written() {
+    let demo = Demo::new("[[file]]\ntemplate = \"second.tera\"\npath = \"{{ etc }}/../second\"\nformat = \"plain\"\n");
+    std::fs::write(demo.join("services/demo/second.tera"), "x\n").unwrap();
+    let ended = ended(demo.entry(&[]));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (65, ""), "{}", ended.stderr);
+    let problem = format!("second.tera its path \"{}/demo/../second\" is not an absolute one", demo.run().display());
+    assert!(ended.stderr.contains(&problem), "{}", ended.stderr);
+    assert!(!demo.file().exists());
+}
+
+#[test]
 fn without_a_writable_run_folder_a_private_one_is_used_with_one_warning() {
     let demo = Demo::new(STOP);
     let temporary = demo.join("tmp");
@@ -220,4 +231,36 @@ fn a_private_folder_somebody_else_put_there_is_refused() {
     let ended = ended(command);
     assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
     assert!(ended.stderr.contains("is not a folder of uid 123456 alone"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_temporary_run_folder_behind_a_link_of_somebody_else_is_refused_and_not_made() {
+    let demo = Demo::new(STOP);
+    let script = "mkdir -m 1777 $D/tmp; mkdir $D/victim; ln -s $D/victim $D/tmp/link; chown -h 1000 $D/tmp/link
+        export TMPDIR=$D/tmp DL_RUN_DIR=$D/tmp/link/run";
+    let ended = after(&demo, script);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("that uid 1000 has made: it is not followed"), "{}", ended.stderr);
+    assert_eq!(names(&demo.join("victim")), [""; 0]);
+}
+
+#[test]
+fn a_file_that_a_later_configuration_is_without_is_shown_by_the_diff_and_removed() {
+    let second = "[[file]]\ntemplate = \"second.tera\"\npath = \"{{ etc }}/inner/second\"\nformat = \"plain\"\n\
+                  when = \"password\"\n";
+    let demo = Demo::new(&format!("{STOP}{second}"));
+    std::fs::write(demo.join("services/demo/second.tera"), "{{ password }}\n").unwrap();
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_PASSWORD", "a long enough one: 4711");
+    assert_eq!(ended(command).code(), 0);
+    let path = demo.run().join("demo/inner/second");
+    assert!(path.exists());
+    let removed = format!("# {} is of an earlier configuration and would be removed\n", path.display());
+    let shown = ended(demo.entry(&["render", "--diff"])).stdout;
+    assert!(shown.ends_with(&removed) && !shown.contains("+++ b/inner/second"), "{shown}");
+    let ended = ended(demo.entry(&[]));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
+    let line = format!("removed {}, which an earlier configuration had and this one has not", path.display());
+    assert_eq!(ended.stderr.matches(&line).count(), 1, "{}", ended.stderr);
+    assert!(!path.exists() && demo.file().exists());
 }

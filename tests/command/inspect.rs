@@ -320,6 +320,55 @@ fn render_prints_the_files_and_shows_what_would_change() {
 }
 
 #[test]
+fn render_below_a_root_stays_there_and_leaves_its_folders_as_they_are() {
+    let demo = Demo::new(STOP);
+    let (root, outside) = (demo.join("out"), demo.join("outside"));
+    std::fs::create_dir_all(root.join("var")).unwrap();
+    std::fs::create_dir_all(root.join("run")).unwrap();
+    std::fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, root.join("var/run")).unwrap();
+    let render = |run_dir: &str, further: &[&str]| {
+        let mut command = demo.entry(&[&["render", "--root", root.to_str().unwrap()], further].concat());
+        command.env("DL_RUN_DIR", run_dir);
+        ended(command)
+    };
+    let refused = render("/var/run/dl", &[]);
+    let message = format!(
+        "dl-entry: {0}/var/run is a symbolic link to {1}, which could lead out of {0}: it is not followed\n  \
+         name another folder with --root, or a DL_RUN_DIR without the link\n",
+        root.display(),
+        outside.display()
+    );
+    assert_eq!((refused.code(), refused.stdout.as_str(), refused.stderr), (73, "", message));
+    let escaped = render("/x/../../../../tmp/ESC", &[]);
+    assert_eq!((escaped.code(), escaped.stdout.as_str()), (78, ""));
+    assert!(escaped.stderr.contains("1. DL_RUN_DIR goes up again with ..\n"), "{}", escaped.stderr);
+    assert_eq!(std::fs::read_dir(outside).unwrap().count(), 0);
+
+    let written = render("/run/dl", &[]);
+    assert_eq!(written.code(), 0, "{}", written.stderr);
+    let mode = |path: &str| root.join(path).metadata().unwrap().mode() & 0o7777;
+    assert_eq!([mode("run"), mode("run/dl"), mode("run/dl/demo")], [0o755, 0o700, 0o700]);
+    let unchanged = render("/run/dl", &["--diff"]);
+    assert_eq!((unchanged.code(), unchanged.stdout.as_str()), (0, "\n"));
+
+    let file = root.join("run/dl/demo/demo.properties");
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &file).unwrap();
+    let changed = render("/run/dl", &["--diff"]);
+    let line = format!("# cannot write {}: a symbolic link is in the way of a file\n", file.display());
+    assert_eq!(changed.stdout, format!("{line}#   remove it or mount a file there\n"));
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("..data/gone", &file).unwrap();
+    let kept = format!("{} is mounted by the operator and", file.display());
+    let changed = render("/run/dl", &["--diff"]);
+    assert!(changed.stdout.starts_with(&format!("# {kept} would be kept\n--- a/")), "{}", changed.stdout);
+    let written = render("/run/dl", &[]);
+    let warning = format!("dl-entry: warning: {kept} kept as it is\n");
+    assert_eq!((written.code(), written.stdout.as_str(), written.stderr), (0, "\n", warning));
+}
+
+#[test]
 fn render_of_a_broken_environment_is_its_report() {
     let demo = Demo::new(STOP);
     let root = demo.join("out");

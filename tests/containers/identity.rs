@@ -68,8 +68,9 @@ fn no_new_privileges_does_not_keep_root_from_becoming_the_service() {
 /// Behaviours: 64.
 #[test]
 fn root_without_the_capabilities_it_needs_is_refused_with_the_one_it_lacks() {
-    let chown = "cannot give /run/dl to 1000:1000: operation not permitted\n  add the capability CHOWN, or start";
-    let folder = "cannot make the folder /run/dl/demo: permission denied\n  add the capability DAC_OVERRIDE, or start";
+    let chown = "cannot give /run/dl/demo to 1000:1000: operation not permitted\n  add the capability CHOWN, or start";
+    let folder =
+        "cannot write /run/dl/demo/demo.properties: permission denied\n  add the capability DAC_OVERRIDE, or start";
     for (held, status, lacks) in [
         (&[][..], 77, "without CAP_SETGID: add the capability, or start"),
         (&["SETGID"], 77, "without CAP_SETUID: add the capability, or start"),

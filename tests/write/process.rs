@@ -1,7 +1,7 @@
 //! `write_all` as a process of its own: it can be another user, see other mounts and be killed. It is this test binary
 //! again, with one argument per line in `WRITE`:
 //!
-//! `[--owner UID:GID] [--forever] [--diff ROOT] [--directory PATH MODE]… [--file PATH MODE TEXT]…`
+//! `[--owner UID:GID] [--forever] [--diff ROOT] [--service FOLDER] [--directory PATH MODE]… [--file PATH MODE TEXT]…`
 //! prints an outcome per file; TEXT `x*1000` is a thousand times `x`. Every file names the variables A and B.
 
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ struct Task {
     owner: write::Owner,
     forever: bool,
     diff: Option<PathBuf>,
+    service: Option<PathBuf>,
     directories: Vec<Directory>,
     files: Vec<RenderedFile>,
 }
@@ -54,7 +55,11 @@ fn run(task: Task) -> u8 {
         if task.forever { task.files.into_iter().map(|file| vec![file]).collect() } else { vec![task.files] };
     loop {
         for files in &files {
-            match write::write_all(files, &task.directories, task.owner) {
+            let written = match &task.service {
+                Some(folder) => write::write_service(folder, files, &task.directories, task.owner),
+                None => write::write_all(files, &task.directories, task.owner),
+            };
+            match written {
                 Ok(written) => written.iter().for_each(|file| println!("{} {:?}", name(&file.path), file.outcome)),
                 Err(error) => {
                     eprintln!("{error}");
@@ -80,6 +85,7 @@ fn read_task(mut arguments: impl Iterator<Item = String>) -> Task {
             "--owner" => task.owner = Some(owner(&next())),
             "--forever" => task.forever = true,
             "--diff" => task.diff = Some(next().into()),
+            "--service" => task.service = Some(next().into()),
             "--directory" => task.directories.push(Directory { path: next().into(), mode: octal(&next()) }),
             "--file" => task.files.push(RenderedFile {
                 path: next().into(),
