@@ -108,7 +108,7 @@ pub struct Variable {
     pub kind: String,
     /// One sentence for operators.
     pub doc: String,
-    /// Type of a list's items.
+    /// Type of a list's items; of a json, what it must be: `object` or `array`.
     pub of: Option<String>,
     #[serde(default)]
     pub values: Vec<String>,

@@ -68,13 +68,23 @@ pub enum ValueType {
     /// A name that needs no quoting in SQL or a file: a letter or `_`, then letters, digits, `_` and `-`.
     Identifier,
     Version,
-    Json,
+    Json {
+        shape: JsonShape,
+    },
     Yaml,
     /// Lines of `key=value`, as java.util.Properties reads them.
     Properties,
     Secret {
         min_length: usize,
     },
+}
+
+/// What a JSON document must be at its top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonShape {
+    Any,
+    Object,
+    Array,
 }
 
 /// What must be at a path before the service starts.
@@ -160,7 +170,7 @@ impl ValueType {
             },
             "identifier" => ValueType::Identifier,
             "version" => ValueType::Version,
-            "json" => ValueType::Json,
+            "json" => ValueType::Json { shape: json_shape(variable.of.as_deref())? },
             "yaml" => ValueType::Yaml,
             "properties" => ValueType::Properties,
             "secret" => ValueType::Secret { min_length: variable.min_length.unwrap_or(1) },
@@ -213,7 +223,11 @@ impl ValueType {
             ValueType::Text { .. } => "a text".into(),
             ValueType::Identifier => "a name: a letter or _, then letters, digits, _ or -".into(),
             ValueType::Version => "a version such as 476 or 0.99.0".into(),
-            ValueType::Json => "a JSON document".into(),
+            ValueType::Json { shape } => match shape {
+                JsonShape::Any => "a JSON document".into(),
+                JsonShape::Object => "a JSON object: {…}".into(),
+                JsonShape::Array => "a JSON array: […]".into(),
+            },
             ValueType::Yaml => "a YAML document".into(),
             ValueType::Properties => "lines of key=value".into(),
             ValueType::Secret { min_length: 0 | 1 } => "a secret".into(),
@@ -231,7 +245,7 @@ impl ValueType {
             self,
             ValueType::Text { .. }
                 | ValueType::Secret { .. }
-                | ValueType::Json
+                | ValueType::Json { .. }
                 | ValueType::Yaml
                 | ValueType::Properties
         );
@@ -263,10 +277,16 @@ impl ValueType {
             ValueType::Hostport { port } => {
                 parse_hostport(word, *port).map(Value::Text).ok_or_else(|| reject("is not host:port"))
             }
+            // An empty list would take the place of a default that is not: of who may log in, for one.
+            ValueType::List { .. } if !text.is_empty() && word.split(',').all(|item| item.trim().is_empty()) => {
+                Err(reject("has no item in it"))
+            }
             ValueType::List { item } => parse_list(word, item, &reject),
-            ValueType::Words => split_words(word)
-                .map(|words| Value::List(words.into_iter().map(Value::Text).collect()))
-                .ok_or_else(|| reject("has an unclosed quote")),
+            ValueType::Words => match split_words(word) {
+                None => Err(reject("has an unclosed quote")),
+                Some(words) if words.is_empty() && !text.is_empty() => Err(reject("has no word in it")),
+                Some(words) => Ok(Value::List(words.into_iter().map(Value::Text).collect())),
+            },
             ValueType::Enum { values, synonyms } => {
                 choose(word, values, synonyms).map(Value::Text).ok_or_else(|| reject("is not a known choice"))
             }
@@ -285,9 +305,7 @@ impl ValueType {
             ValueType::Version => {
                 is_version(word).then(|| Value::Text(word.into())).ok_or_else(|| reject("is not a version"))
             }
-            ValueType::Json => serde_json::from_str(text)
-                .map(Value::Json)
-                .map_err(|error| reject(&format!("is not JSON (line {}, column {})", error.line(), error.column()))),
+            ValueType::Json { shape } => parse_json(text, *shape).map(Value::Json).map_err(|what| reject(&what)),
             ValueType::Yaml => check_yaml(text).map(|()| Value::Text(text.into())).map_err(|what| reject(&what)),
             ValueType::Properties => parse_properties(text).map(Value::Map).map_err(|what| reject(&what)),
             // A short secret is insecure, not unreadable: `settings` decides what that means.
@@ -364,6 +382,15 @@ fn exists(text: Option<&str>) -> Result<Exists, String> {
         Some("directory") => Ok(Exists::Directory),
         Some("pem") => Ok(Exists::Pem),
         Some(other) => Err(format!("`exists` is {other:?}; file, directory or pem")),
+    }
+}
+
+fn json_shape(of: Option<&str>) -> Result<JsonShape, String> {
+    match of {
+        None => Ok(JsonShape::Any),
+        Some("object") => Ok(JsonShape::Object),
+        Some("array") => Ok(JsonShape::Array),
+        Some(other) => Err(format!("`of` is {other:?}; a json is an object or an array")),
     }
 }
 
@@ -671,6 +698,16 @@ fn is_version(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_'))
 }
 
+fn parse_json(text: &str, shape: JsonShape) -> Result<serde_json::Value, String> {
+    let value: serde_json::Value = serde_json::from_str(text)
+        .map_err(|error| format!("is not JSON (line {}, column {})", error.line(), error.column()))?;
+    match shape {
+        JsonShape::Object if !value.is_object() => Err("is JSON, but not an object".into()),
+        JsonShape::Array if !value.is_array() => Err("is JSON, but not an array".into()),
+        _ => Ok(value),
+    }
+}
+
 fn check_yaml(text: &str) -> Result<(), String> {
     let mut parser = saphyr_parser::Parser::new_from_str(text);
     let broken = parser.find_map(Result::err);
@@ -803,6 +840,29 @@ mod tests {
         assert_eq!(split_words(r#"--a "b c" 'd$e' f\ g"#).unwrap(), ["--a", "b c", "d$e", "f g"]);
         assert_eq!(split_words(""), Some(vec![]));
         assert_eq!(split_words("'open"), None);
+    }
+
+    #[test]
+    fn a_list_that_is_set_has_an_item() {
+        let list = ValueType::List { item: Box::new(ValueType::Identifier) };
+        for text in [",", " ", " , ,", "\t"] {
+            assert_eq!(list.parse(text).unwrap_err().what, "has no item in it", "{text:?}");
+        }
+        assert_eq!(list.parse("a,,b").unwrap(), Value::List(vec![Value::Text("a".into()), Value::Text("b".into())]));
+        assert_eq!(ValueType::Words.parse(" ").unwrap_err().what, "has no word in it");
+        assert_eq!(ValueType::Words.parse("''").unwrap(), Value::List(vec![Value::Text(String::new())]));
+    }
+
+    #[test]
+    fn a_document_that_must_be_an_object_is_one() {
+        let what = |shape, text| ValueType::Json { shape }.parse(text).err().map(|why| why.what);
+        for text in ["[]", "null", "5", "\"x\"", "false"] {
+            assert_eq!(what(JsonShape::Object, text).as_deref(), Some("is JSON, but not an object"), "{text}");
+            assert_eq!(what(JsonShape::Any, text), None, "{text}");
+        }
+        assert_eq!(what(JsonShape::Object, "{}"), None);
+        assert_eq!(what(JsonShape::Array, "[]"), None);
+        assert_eq!(what(JsonShape::Array, "{}").as_deref(), Some("is JSON, but not an array"));
     }
 
     #[test]

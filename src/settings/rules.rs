@@ -6,7 +6,7 @@ use super::Loader;
 use crate::contract::{Check, CheckSeverity, Derived};
 use crate::expression::{Expressions, each_parts};
 use crate::report::Problem;
-use crate::value::{Value, ValueType};
+use crate::value::{JsonShape, Value, ValueType};
 
 impl Loader<'_> {
     pub(super) fn work_out_derived(&mut self) {
@@ -93,7 +93,7 @@ fn parse_derived(kind: &str, text: &str) -> Result<Value, String> {
         "float" => ValueType::Float { min: None, max: None }.parse(text),
         "list" => ValueType::List { item: Box::new(ValueType::Text { pattern: None, accepted: None, min_length: 0 }) }
             .parse(text),
-        "json" => ValueType::Json.parse(text),
+        "json" => ValueType::Json { shape: JsonShape::Any }.parse(text),
         "string" => Ok(Value::Text(text.to_owned())),
         other => return Err(format!("unknown type {other:?}")),
     };
