@@ -24,7 +24,10 @@ use crate::env::{Environment, SecretFiles};
 use crate::exit;
 use crate::expression::Expressions;
 use crate::report::Problem;
-use crate::value::{Value, ValueType};
+use crate::value::{Value, ValueType, parse_percent};
+
+/// A percentage of memory is rounded down to whole ones.
+const MEBIBYTE: u64 = 1 << 20;
 
 /// How strictly, and with what at hand.
 #[derive(Debug, Clone)]
@@ -188,6 +191,11 @@ impl<'a> Loader<'a> {
         if variable.is_secret() && !raw.text.is_empty() {
             self.settings.secrets.push((name.to_owned(), raw.text.clone()));
         }
+        if self.is_part_of_broken(variable, &raw.text) {
+            self.broken.insert(self.key_of_name(name));
+            self.record(name, variable, None, raw.source);
+            return None;
+        }
         match self.typed(variable, &value_type, &raw.text) {
             Ok(value) => {
                 if given {
@@ -207,21 +215,29 @@ impl<'a> Loader<'a> {
     }
 
     fn typed(&self, variable: &Variable, kind: &ValueType, text: &str) -> Result<Value, (String, String)> {
-        if let (Some(whole), Some(percent)) = (&variable.percent_of, text.trim().strip_suffix('%')) {
-            let reject = |what: &str| (what.to_owned(), format!("{}, or a percentage", kind.accepted()));
-            let percent: f64 = percent.trim().parse().map_err(|_| reject("is not a percentage"))?;
-            let whole = self.expressions.text(whole, &self.settings.context).map_err(|why| reject(&why))?;
-            let whole: f64 = whole.trim().parse().map_err(|_| reject("is a percentage of something unknown"))?;
-            if !(0.0..=100.0).contains(&percent) {
-                return Err(reject("is not between 0% and 100%"));
-            }
-            return Ok(Value::Size((whole * percent / 100.0) as u64));
+        if let Some((whole, text)) = percentage(variable, text) {
+            let reject = |what: String| (what, format!("{}, or a percentage", kind.accepted()));
+            let percent = parse_percent(text).ok_or_else(|| reject("is not a percentage, 0% to 100%".into()))?;
+            let whole = self.expressions.text(whole, &self.settings.context).map_err(reject)?;
+            let whole: f64 = whole.trim().parse().map_err(|_| reject("is a percentage of something unknown".into()))?;
+            let bytes = (whole * percent / 100.0) as u64 / MEBIBYTE * MEBIBYTE;
+            return kind.of_bytes(bytes).map_err(|why| reject(why.what));
         }
         let either = |accepted: String| match variable.percent_of {
             Some(_) => format!("{accepted}, or a percentage"),
             None => accepted,
         };
         kind.parse(text).map_err(|rejection| (rejection.what, either(rejection.accepted)))
+    }
+
+    /// Whether the text is a percentage of what is wrong itself, and reported already.
+    fn is_part_of_broken(&self, variable: &Variable, text: &str) -> bool {
+        percentage(variable, text).is_some_and(|(whole, _)| self.uses_broken(whole))
+    }
+
+    fn uses_broken(&self, expression: &str) -> bool {
+        let names = Expressions::default().variables(expression).unwrap_or_default();
+        names.iter().any(|name| self.broken.contains(name))
     }
 
     fn default(&mut self, name: &str, variable: &Variable, instance: Option<&Instance>) -> Option<Raw> {
@@ -232,6 +248,7 @@ impl<'a> Loader<'a> {
             Ok(text) => Some(Raw { text, source: Source::Default }),
             Err(why) => {
                 self.report_expression(name, "the default", expression, &why);
+                self.broken.insert(self.key_of_name(name));
                 None
             }
         }
@@ -239,8 +256,7 @@ impl<'a> Loader<'a> {
 
     /// An expression that failed because of a variable already reported is not a second problem.
     pub(super) fn report_expression(&mut self, name: &str, what: &str, expression: &str, why: &str) {
-        let words = Expressions::default().variables(expression).unwrap_or_default();
-        if !words.iter().any(|word| self.broken.contains(word)) && !crate::report::has_errors(&self.problems) {
+        if !self.uses_broken(expression) && !crate::report::has_errors(&self.problems) {
             let message = format!("has a mistake in its contract: {what}: {why}");
             self.problems.push(Problem::error(name, message).with_status(exit::TEMPLATE));
         }
@@ -279,6 +295,12 @@ impl<'a> Loader<'a> {
         let key = self.key_of_name(name);
         self.settings.settings.push(Setting { name: name.into(), key, shown, source, secret: variable.is_secret() });
     }
+}
+
+/// What a percentage is of, and the percentage, where the text is one and the variable takes it.
+fn percentage<'v, 't>(variable: &'v Variable, text: &'t str) -> Option<(&'v str, &'t str)> {
+    let text = text.trim();
+    variable.percent_of.as_deref().filter(|_| text.ends_with('%')).map(|whole| (whole, text))
 }
 
 #[cfg(test)]
@@ -338,9 +360,16 @@ mod tests {
         [[env]]
         name = "DEMO_HEAP"
         type = "jvmsize"
+        min = "64m"
         default = "{{ container.memory | fraction(of=0.5) | jvmsize }}"
         percent-of = "{{ container.memory }}"
         doc = "Heap."
+
+        [[env]]
+        name = "DEMO_PART"
+        type = "bytes"
+        percent-of = "{{ heap }}"
+        doc = "Part of the heap."
 
         [[env]]
         name = "DEMO_CACHE"
@@ -432,11 +461,34 @@ mod tests {
                 "error: DEMO_PORT is not a port",
                 "error: DEMO_PASSWORD is required",
                 "error: DEMO_GRACE is a duration without its unit",
-                "error: DEMO_HEAP is not between 0% and 100%",
+                "error: DEMO_HEAP is not a percentage, 0% to 100%",
                 "warning: DEMO_CACHE has no effect: the cache is gone since 2023",
                 "warning: DEMO_PROT is not a variable of demo: did you mean DEMO_PORT?",
             ]
         );
+    }
+
+    #[test]
+    fn a_percentage_is_held_to_the_bounds_of_its_size() {
+        let (settings, problems) = run(&[GOOD, ("DEMO_HEAP", " 33.3 %")], &options());
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(number(&settings, "heap"), Some(1363 << 20));
+        for (text, why) in [
+            ("1%", "comes to 40m, which is out of range"),
+            ("0%", "comes to 0, which is out of range"),
+            ("1e1%", "is not a percentage, 0% to 100%"),
+            ("+10%", "is not a percentage, 0% to 100%"),
+            ("%", "is not a percentage, 0% to 100%"),
+        ] {
+            assert_eq!(run(&[GOOD, ("DEMO_HEAP", text)], &options()).1, [format!("error: DEMO_HEAP {why}")]);
+        }
+    }
+
+    #[test]
+    fn a_percentage_of_what_is_wrong_is_not_a_second_problem() {
+        let (settings, problems) = run(&[GOOD, ("DEMO_HEAP", "8"), ("DEMO_PART", "30%")], &options());
+        assert_eq!(problems, ["error: DEMO_HEAP is a size without its unit"]);
+        assert_eq!(number(&settings, "part"), None);
     }
 
     #[test]

@@ -319,6 +319,23 @@ impl ValueType {
         within(bytes, min, max).map(Value::Size).ok_or_else(|| reject("is out of range".into()))
     }
 
+    /// So many bytes, where this type of size takes as many.
+    ///
+    /// # Errors
+    /// They are fewer than `min` or more than `max`.
+    pub fn of_bytes(&self, bytes: u64) -> Result<Value, Rejection> {
+        let (ValueType::Datasize { min, max } | ValueType::Jvmsize { min, max } | ValueType::Bytes { min, max }) = self
+        else {
+            return Ok(Value::Size(bytes));
+        };
+        let value = Value::Size(bytes);
+        let reject = || Rejection {
+            what: format!("comes to {}, which is out of range", self.show(&value)),
+            accepted: self.accepted(),
+        };
+        within(bytes, min, max).map(Value::Size).ok_or_else(reject)
+    }
+
     /// The value as an operator would write it; secrets are the caller's business.
     pub fn show(&self, value: &Value) -> String {
         match (self, value) {
@@ -440,7 +457,8 @@ pub fn parse_port(text: &str) -> Option<u16> {
     parse_int(text).and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0)
 }
 
-fn parse_percent(text: &str) -> Option<f64> {
+/// `12.5%` or `12.5`, from 0 to 100.
+pub fn parse_percent(text: &str) -> Option<f64> {
     let number = parse_float(text.strip_suffix('%').unwrap_or(text).trim_end())?;
     (0.0..=100.0).contains(&number).then_some(number)
 }
@@ -466,8 +484,19 @@ fn size_in(text: &str, what: &str, factor: impl Fn(&str) -> Option<u64>) -> Resu
     Ok(bytes as u64)
 }
 
+/// A number without a unit and without a sign: bytes, as many as the services and expressions can count.
+fn plain_bytes(text: &str) -> Option<Result<u64, Rejection>> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let too_large = || Rejection { what: "is too large".into(), accepted: String::new() };
+    digits.then(|| parse_int(text).map(i64::unsigned_abs).ok_or_else(too_large))
+}
+
 fn binary_factor(unit: &str) -> Option<u64> {
     let lower = unit.to_ascii_lowercase();
+    // An "i" stands between a prefix and the byte: `5i` is no size.
+    if matches!(lower.as_str(), "i" | "ib") {
+        return None;
+    }
     let prefix = lower.strip_suffix("ib").or_else(|| lower.strip_suffix(['b', 'i'])).unwrap_or(&lower);
     ["", "k", "m", "g", "t", "p"].iter().position(|name| *name == prefix).map(|power| KIB.pow(power as u32))
 }
@@ -479,16 +508,17 @@ pub fn parse_datasize(text: &str) -> Result<u64, Rejection> {
 
 /// `2g`, `512m`, `8G`, `2GB`, `1073741824`: what `-Xmx` takes and what people write for it.
 pub fn parse_jvmsize(text: &str) -> Result<u64, Rejection> {
-    match text.parse::<u64>() {
-        Ok(bytes) if bytes >= KIB * KIB => Ok(bytes),
-        _ => size_in(text, "a JVM size", binary_factor),
+    match plain_bytes(text) {
+        Some(Ok(bytes)) if bytes < KIB * KIB => size_in(text, "a JVM size", binary_factor),
+        Some(bytes) => bytes,
+        None => size_in(text, "a JVM size", binary_factor),
     }
 }
 
 /// `512MiB` is 512·1024², `512MB` is 512·1000²; a plain number is bytes.
 pub fn parse_bytes(text: &str) -> Result<u64, Rejection> {
-    if let Ok(bytes) = text.parse::<u64>() {
-        return Ok(bytes);
+    if let Some(bytes) = plain_bytes(text) {
+        return bytes;
     }
     size_in(text, "a size", |unit| {
         let lower = unit.to_ascii_lowercase();
@@ -499,6 +529,9 @@ pub fn parse_bytes(text: &str) -> Result<u64, Rejection> {
         ["", "k", "m", "g", "t", "p"].iter().position(|name| *name == prefix).map(|power| 1000u64.pow(power as u32))
     })
 }
+
+/// 31 thousand years, in milliseconds.
+const LONGEST: f64 = 1e15;
 
 const DURATION_UNITS: [(&str, f64); 8] = [
     ("ns", 1e-6),
@@ -516,7 +549,7 @@ pub fn parse_duration(text: &str) -> Result<u64, Rejection> {
     let reject = |what: &str| Rejection { what: what.into(), accepted: String::new() };
     let upper = text.to_ascii_uppercase();
     if let Some(iso) = upper.strip_prefix('P') {
-        return parse_iso_duration(iso).ok_or_else(|| reject("is not a duration"));
+        return whole_millis(parse_iso_duration(iso).ok_or_else(|| reject("is not a duration"))?);
     }
     let mut rest = text;
     let mut total = 0.0;
@@ -531,11 +564,21 @@ pub fn parse_duration(text: &str) -> Result<u64, Rejection> {
         total += number * factor.ok_or_else(|| reject("has an unknown unit"))?;
         rest = &tail[end..];
     }
-    let sensible = !text.is_empty() && total <= 1e15 && (total == 0.0 || total >= 1.0);
-    sensible.then_some(total.round() as u64).ok_or_else(|| reject("is not a duration of at least 1ms"))
+    if text.is_empty() { Err(reject("is not a duration")) } else { whole_millis(total) }
 }
 
-fn parse_iso_duration(text: &str) -> Option<u64> {
+/// Milliseconds that make sense: some or none, and not a fraction of one.
+fn whole_millis(total: f64) -> Result<u64, Rejection> {
+    let reject = |what: &str| Rejection { what: what.into(), accepted: String::new() };
+    match total {
+        0.0 => Ok(0),
+        less if less < 1.0 => Err(reject("is not a duration of at least 1ms")),
+        more if more > LONGEST => Err(reject("is too long")),
+        millis => Ok(millis.round() as u64),
+    }
+}
+
+fn parse_iso_duration(text: &str) -> Option<f64> {
     let (date, time) = text.split_once('T').unwrap_or((text, ""));
     let mut total = 0.0;
     for (part, units) in [
@@ -550,7 +593,7 @@ fn parse_iso_duration(text: &str) -> Option<u64> {
             rest = &tail[1..];
         }
     }
-    (!text.is_empty() && text != "T").then_some(total.round() as u64)
+    (!text.is_empty() && text != "T").then_some(total)
 }
 
 fn largest_unit(number: u64, units: &[(&'static str, u64)]) -> (u64, &'static str) {
@@ -786,7 +829,10 @@ mod tests {
         assert_eq!(duration("60 sec"), Err("has an unknown unit".into()));
         assert_eq!(duration("1ns"), Err("is not a duration of at least 1ms".into()));
         assert_eq!(duration("PT"), Ok(0).and(Err("is not a duration".into())));
-        assert_eq!(duration(""), Err("is not a duration of at least 1ms".into()));
+        assert_eq!(duration("PT0.0001S"), Err("is not a duration of at least 1ms".into()));
+        assert_eq!(duration("PT99999999999999999999S"), Err("is too long".into()));
+        assert_eq!(duration("99999999999d"), Err("is too long".into()));
+        assert_eq!(duration(""), Err("is not a duration".into()));
         let shown = ValueType::Duration { min: None, max: None }.parse("60").unwrap_err();
         assert_eq!(shown.accepted, "a duration with its unit: 60s, 2m, 1h30m or PT1M30S");
     }
@@ -804,6 +850,13 @@ mod tests {
         assert_eq!(parse_jvmsize("2").unwrap_err().what, "is a size without its unit");
         assert_eq!(parse_datasize("4GX").unwrap_err().what, "has an unknown unit");
         assert_eq!(parse_datasize("99999999999PB").unwrap_err().what, "is too large");
+        for parse in [parse_jvmsize, parse_bytes] {
+            assert_eq!(parse("18446744073709551615").unwrap_err().what, "is too large");
+            assert_eq!(parse("99999999999999999999").unwrap_err().what, "is too large");
+            assert!(parse("+1073741824").is_err());
+            assert_eq!(parse("5i").unwrap_err().what, "has an unknown unit");
+            assert_eq!(parse("5ib").unwrap_err().what, "has an unknown unit");
+        }
         assert_eq!(show_datasize(1536 << 20), "1536MB");
         assert_eq!(show_jvmsize(2 << 30), "2g");
     }

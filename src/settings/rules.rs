@@ -67,8 +67,7 @@ impl Loader<'_> {
     }
 
     fn depends_on_broken(&self, condition: &str) -> bool {
-        let template = crate::expression::condition_template(condition);
-        Expressions::default().variables(&template).unwrap_or_default().iter().any(|name| self.broken.contains(name))
+        self.uses_broken(&crate::expression::condition_template(condition))
     }
 
     fn report_rule(&mut self, check: &Check, context: &Context) {
