@@ -172,7 +172,8 @@ pub enum Export {
 pub struct Group {
     /// What one instance is called in expressions and messages: `catalog`.
     pub name: String,
-    /// The list of all instances in expressions: `catalogs`. Each has `name` (lower case) and its variables' keys.
+    /// The list of all instances in expressions: `catalogs`. Each has `name` (lower case), `spelling` (as in the names of
+    /// its variables) and its variables' keys.
     pub key: String,
     pub prefix: String,
     pub doc: String,

@@ -372,6 +372,11 @@ mod tests {
         doc = "Part of the heap."
 
         [[env]]
+        name = "DEMO_CATALOGS_NAMED"
+        type = "string"
+        doc = "Catalogs there are."
+
+        [[env]]
         name = "DEMO_CACHE"
         type = "string"
         ignored = "the cache is gone since 2023"
@@ -382,6 +387,7 @@ mod tests {
         key = "catalogs"
         prefix = "DEMO_CATALOG_"
         passthrough = "properties"
+        always = "{{ catalogs_named | default(value='') }}"
         doc = "Catalogs."
         [[group.env]]
         name = "URI"
@@ -561,6 +567,34 @@ mod tests {
         assert_eq!(catalogs[1]["nessie_uri"], "http://n");
         assert_eq!(catalogs[1]["properties"], serde_json::json!({"hive.key-x": "1", "a.b-c": "2"}));
         assert_eq!(catalogs[1]["secret_key"], "‹the content of /s›");
+    }
+
+    #[test]
+    fn two_spellings_of_one_item_are_an_error() {
+        let pairs = [GOOD, ("DEMO_CATALOG_LAKE_URI", "http://a"), ("DEMO_CATALOG_lake_URI", "http://b")];
+        let (settings, problems) = run(&pairs, &options());
+        assert_eq!(problems, ["error: DEMO_CATALOG_lake_URI spells lake in another way than DEMO_CATALOG_LAKE_…"]);
+        let catalogs = serde_json::to_value(settings.context.get("catalogs").unwrap()).unwrap();
+        assert_eq!(catalogs.as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn a_declared_item_is_spelt_as_its_variables_spell_it() {
+        let items = |pairs: &[(&str, &str)]| {
+            let (settings, problems) = run(&[&[GOOD], pairs].concat(), &options());
+            assert_eq!(problems, [""; 0]);
+            let catalogs = serde_json::to_value(settings.context.get("catalogs").unwrap()).unwrap();
+            let text = |catalog: &serde_json::Value, key: &str| catalog[key].as_str().unwrap_or("-").to_owned();
+            let catalogs = catalogs.as_array().unwrap().iter();
+            catalogs.map(|one| ["name", "spelling", "uri"].map(|key| text(one, key)).join(" ")).collect::<Vec<_>>()
+        };
+        let named = |names| ("DEMO_CATALOGS_NAMED", names);
+        assert_eq!(items(&[named("my-cat")]), ["my-cat MY_CAT -"]);
+        assert_eq!(items(&[named("my-cat"), ("DEMO_CATALOG_MY_CAT_URI", "http://a")]), ["my-cat MY_CAT http://a"]);
+        assert_eq!(items(&[("DEMO_CATALOG_MY-CAT_URI", "http://a")]), ["my-cat MY-CAT http://a"]);
+        assert_eq!(items(&[named("sales"), ("DEMO_CATALOG_sales_URI", "http://a")]), ["sales sales http://a"]);
+        assert_eq!(items(&[named("a-b,a_b"), ("DEMO_CATALOG_A_B_URI", "http://a")]), ["a-b A-B -", "a_b A_B http://a"]);
+        assert_eq!(items(&[named("a-b, a_b")]), ["a-b A-B -", "a_b A_B -"]);
     }
 
     #[test]
