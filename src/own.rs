@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::env::Environment;
+use crate::health;
 use crate::names;
 use crate::report::Problem;
 use crate::value::{Exists, Value, ValueType};
@@ -94,7 +95,7 @@ impl Own {
         let duration = ValueType::Duration { min: None, max: None };
         let path = ValueType::Path { exists: Exists::Unchecked };
         let own = Own {
-            service: texts.service,
+            service: texts.service.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
             run_dir: reader.text("DL_RUN_DIR", &path, texts.run_dir).map(PathBuf::from),
             log_format: reader.choice("DL_LOG_FORMAT", &["text", "json"], texts.log_format, "text"),
             log_level: reader.choice(
@@ -103,7 +104,7 @@ impl Own {
                 texts.log_level,
                 "info",
             ),
-            health_addr: texts.health_addr.unwrap_or_else(|| HEALTH_ADDR.to_owned()),
+            health_addr: reader.address("DL_HEALTH_ADDR", texts.health_addr),
             wait_timeout: reader
                 .duration("DL_WAIT_TIMEOUT", &duration, texts.wait_timeout)
                 .unwrap_or(Duration::from_secs(300)),
@@ -187,6 +188,20 @@ impl Reader {
         }
     }
 
+    fn address(&mut self, name: &str, text: Option<String>) -> String {
+        let Some(text) = text else { return HEALTH_ADDR.to_owned() };
+        let address = text.trim();
+        if address.eq_ignore_ascii_case("off") {
+            return "off".to_owned();
+        }
+        if health::addresses(address).is_ok() {
+            return address.to_owned();
+        }
+        let problem = Problem::error(name, "is not an address and a port");
+        self.problems.push(problem.accepted(health::ACCEPTED_ADDRESSES).from_source("environment"));
+        HEALTH_ADDR.to_owned()
+    }
+
     fn statuses(&mut self, name: &str, text: Option<String>) -> Vec<u8> {
         let statuses: Result<Vec<u8>, _> =
             text.iter().flat_map(|text| text.split(',')).map(|status| status.trim().parse()).collect();
@@ -232,5 +247,21 @@ mod tests {
         );
         assert!(own.strict && own.service.is_none() && own.log_format == "text");
         assert_eq!(own.wait_timeout, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn the_health_address_is_one_that_can_be_listened_at_or_off() {
+        let load = |text: &str| {
+            let (own, problems) = Own::load(&Environment::from_pairs([("DL_HEALTH_ADDR", text)]));
+            (own.health_addr, problems.into_iter().map(|problem| problem.to_string()).collect::<String>())
+        };
+        for (text, address) in [(" :9190 ", ":9190"), ("OFF", "off"), (" off ", "off"), ("[::1]:80", "[::1]:80")] {
+            assert_eq!(load(text), (address.to_owned(), String::new()), "{text:?}");
+        }
+        let problem = "DL_HEALTH_ADDR is not an address and a port\n     accepted: 0.0.0.0:9190, [::]:9190, \
+                       127.0.0.1:9190, :9190 or off\n     from: environment";
+        for text in ["foo", "0.0.0.0:99999", "9190", "foo:80"] {
+            assert_eq!(load(text), (HEALTH_ADDR.to_owned(), problem.to_owned()), "{text:?}");
+        }
     }
 }
