@@ -169,8 +169,7 @@ fn plan_of(package: &Package, settings: &Settings, options: &Options, problems: 
     match composed {
         Ok(plan) => Some(Plan { files, ..plan }),
         Err(error) => {
-            let name = package.contract.service.name.clone();
-            problems.push(Problem::error(name, error.to_string()).with_status(error.status));
+            problems.push(error.problem(&package.contract.service.name, settings));
             None
         }
     }
