@@ -157,10 +157,21 @@ impl std::fmt::Debug for SecretText {
 }
 
 impl SecretFiles {
-    /// The file that stands for `name` by its mere presence, if it is there.
-    pub fn path_for(&self, name: &str) -> Option<PathBuf> {
-        let path = self.directory.as_ref()?.join(name.to_lowercase());
-        path.exists().then_some(path)
+    /// The file that stands for `name` by its mere presence, if it is there: a link that leads nowhere is.
+    ///
+    /// # Errors
+    /// What is wrong with the folder, said of the folder: whether the file is there cannot be seen.
+    pub fn path_for(&self, name: &str) -> Result<Option<PathBuf>, String> {
+        let Some(directory) = self.directory.as_ref().filter(|_| self.must_exist) else { return Ok(None) };
+        let path = directory.join(name.to_lowercase());
+        match path.symlink_metadata() {
+            Ok(_) => Ok(Some(path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let (who, why) = (nix::unistd::geteuid(), reason(&error));
+                Err(format!("is {}, which uid {who} cannot search: {why}", directory.display()))
+            }
+        }
     }
 
     /// The file an operator names: a relative name is one of the folder's, as MinIO's own image has it.
@@ -310,7 +321,15 @@ mod tests {
         std::fs::write(folder.join("large"), vec![b'a'; (SECRET_LIMIT + 1) as usize]).unwrap();
         assert_eq!(files.read(&folder.join("large")).unwrap_err(), "is larger than 1 MiB");
         std::fs::write(folder.join("db_password"), "x\n").unwrap();
-        assert_eq!(files.path_for("DB_PASSWORD"), Some(folder.join("db_password")));
+        assert_eq!(files.path_for("DB_PASSWORD"), Ok(Some(folder.join("db_password"))));
+        assert_eq!(files.path_for("OTHER"), Ok(None));
+        std::os::unix::fs::symlink("nowhere", folder.join("other")).unwrap();
+        assert_eq!(files.path_for("OTHER"), Ok(Some(folder.join("other"))), "it was meant to be there");
+        let elsewhere = SecretFiles { must_exist: false, ..files.clone() };
+        assert_eq!(elsewhere.path_for("DB_PASSWORD"), Ok(None), "this machine's files are not another's");
+        let no_folder = SecretFiles { directory: Some(folder.join("large")), must_exist: true };
+        let why = format!("is {}, which uid {uid} cannot search: not a directory", folder.join("large").display());
+        assert_eq!(no_folder.path_for("OTHER"), Err(why));
         assert!(files.read(&folder.join("db_password")).unwrap().world_readable);
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -370,10 +370,9 @@ pub enum HealthError {
 impl fmt::Display for HealthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HealthError::Address { value } => write!(
-                f,
-                "DL_HEALTH_ADDR: `{value}` is not an address\n  write {ACCEPTED_ADDRESSES}"
-            ),
+            HealthError::Address { value } => {
+                write!(f, "DL_HEALTH_ADDR: `{value}` is not an address\n  write {ACCEPTED_ADDRESSES}")
+            }
             HealthError::InUse { address } => write!(
                 f,
                 "DL_HEALTH_ADDR: cannot listen on {address}: the port is in use\n  \

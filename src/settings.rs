@@ -121,6 +121,8 @@ struct Loader<'a> {
     known: BTreeSet<String>,
     /// Keys without a value because theirs was wrong: what depends on them is not reported again.
     broken: BTreeSet<String>,
+    /// Keys whose values are in files of another machine, and what is worked out from those.
+    unknown: BTreeSet<String>,
 }
 
 impl<'a> Loader<'a> {
@@ -145,6 +147,7 @@ impl<'a> Loader<'a> {
             problems: vec![],
             known: BTreeSet::new(),
             broken: BTreeSet::new(),
+            unknown: BTreeSet::new(),
         }
     }
 
@@ -190,6 +193,12 @@ impl<'a> Loader<'a> {
         };
         if variable.is_secret() && !raw.text.is_empty() {
             self.settings.secrets.push((name.to_owned(), raw.text.clone()));
+        }
+        if raw.unknown {
+            let value = Value::Text(raw.text);
+            self.unknown.insert(self.key_of_name(name));
+            self.record(name, variable, Some((&value_type, &value)), raw.source);
+            return Some(value);
         }
         if self.is_part_of_broken(variable, &raw.text) {
             self.broken.insert(self.key_of_name(name));
@@ -240,12 +249,20 @@ impl<'a> Loader<'a> {
         names.iter().any(|name| self.broken.contains(name))
     }
 
+    /// Whether what an expression gives depends on the content of a file of another machine.
+    pub(super) fn is_unknown(&self, expression: &str) -> bool {
+        self.unknown.iter().any(|name| crate::expression::reads_content(expression, name))
+    }
+
     fn default(&mut self, name: &str, variable: &Variable, instance: Option<&Instance>) -> Option<Raw> {
         let expression = &variable.default.as_ref()?.0;
         let text = self.expressions.text(expression, &self.context_with(instance));
         match text {
             Ok(text) if text.is_empty() => None,
-            Ok(text) => Some(Raw { text, source: Source::Default }),
+            Ok(text) => {
+                let unknown = self.is_unknown(expression);
+                Some(Raw { text, source: Source::Default, unknown })
+            }
             Err(why) => {
                 self.report_expression(name, "the default", expression, &why);
                 self.broken.insert(self.key_of_name(name));
@@ -377,6 +394,12 @@ mod tests {
         doc = "Catalogs there are."
 
         [[env]]
+        name = "DEMO_PIN"
+        type = "int"
+        file = true
+        doc = "Pin."
+
+        [[env]]
         name = "DEMO_CACHE"
         type = "string"
         ignored = "the cache is gone since 2023"
@@ -414,6 +437,23 @@ mod tests {
         name = "double"
         type = "int"
         value = "{{ port * 2 }}"
+
+        [[let]]
+        name = "pin_again"
+        type = "int"
+        value = "{% if pin is defined %}{{ pin }}{% endif %}"
+
+        [[check]]
+        when = "pin_again"
+        require = "pin_again < 1000"
+        variables = ["DEMO_PIN"]
+        message = "is too high"
+
+        [[check]]
+        when = "grace"
+        require = "not pin"
+        variables = ["DEMO_GRACE"]
+        message = "needs no pin"
 
         [[check]]
         require = "port != 9000"
@@ -542,6 +582,30 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_of_a_secret_that_is_on_another_machine() {
+        let here = std::env::temp_dir().join(format!("dl-entry-settings-{}", std::process::id()));
+        std::fs::write(&here, "changeme").unwrap();
+        let (settings, problems) = run(&[("DEMO_PASSWORD_FILE", here.to_str().unwrap())], &options());
+        std::fs::remove_file(&here).unwrap();
+        assert_eq!(problems, [""; 0], "this machine's file is not that machine's");
+        assert!(settings.context.get("password").unwrap().as_str().unwrap().starts_with("‹the content of /"));
+        // A number, a rule about it and one about whether it is there.
+        let (_, problems) = run(&[GOOD, ("DEMO_PIN_FILE", "/run/pin")], &options());
+        assert_eq!(problems, [""; 0]);
+        let (_, problems) = run(&[GOOD, ("DEMO_PIN", "4711")], &options());
+        assert_eq!(problems, ["error: DEMO_PIN is too high"]);
+        let (_, problems) = run(&[GOOD, ("DEMO_PIN_FILE", "/run/pin"), ("DEMO_GRACE", "1s")], &options());
+        assert_eq!(problems, ["error: DEMO_GRACE needs no pin"]);
+    }
+
+    /// Behaviours: 87.
+    #[test]
+    fn what_is_said_of_an_old_name_names_what_was_set() {
+        let (_, problems) = run(&[("LEGACY_PASSWORD", GOOD.1), ("DEMO_PASSWORD_FILE", "/x")], &options());
+        assert_eq!(problems[1..], ["error: LEGACY_PASSWORD, DEMO_PASSWORD_FILE are both set"]);
+    }
+
+    #[test]
     fn groups_are_found_by_their_longest_ending_and_by_old_names() {
         let pairs = [
             GOOD,
@@ -645,6 +709,15 @@ mod tests {
         let pairs = [(OsString::from("DEMO_PASSWORD"), bytes()), (OsString::from("OTHER"), bytes())];
         let (settings, problems) = load(&contract, &Environment::from_pairs(pairs), &options());
         assert_eq!(problems[0].to_string(), "DEMO_PASSWORD is not UTF-8 text\n     from: environment");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let beside = [(OsString::from("DEMO_PASSWORD"), bytes()), ("LEGACY_PASSWORD".into(), GOOD.1.into())];
+        let (_, problems) = load(&contract, &Environment::from_pairs(beside), &options());
+        assert_eq!(problems[0].to_string(), "DEMO_PASSWORD is not UTF-8 text\n     from: environment");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let old = [(OsString::from("LEGACY_PASSWORD"), bytes())];
+        let (_, problems) = load(&contract, &Environment::from_pairs(old), &options());
+        assert_eq!(problems[0].to_string(), "LEGACY_PASSWORD is not UTF-8 text\n     from: environment");
+        assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(settings.inherited, [(OsString::from("OTHER"), bytes())]);
     }
 }

@@ -35,7 +35,8 @@ impl Loader<'_> {
             match twin {
                 Some((twin, _)) if set => {
                     let (twin, prefix) = (twin.clone(), &group.prefix);
-                    let problem = Problem::error(&full_name, format!("spells {name} in another way than {prefix}{twin}_…"));
+                    let problem =
+                        Problem::error(&full_name, format!("spells {name} in another way than {prefix}{twin}_…"));
                     self.problems.push(problem.accepted("one spelling for one name").from_source("environment"));
                 }
                 _ => spellings.extend(set.then(|| (spelling.to_owned(), name))),

@@ -12,7 +12,12 @@ impl Loader<'_> {
     pub(super) fn work_out_derived(&mut self) {
         for derived in &self.contract.derived {
             match self.derive(derived) {
-                Ok(Some(value)) => self.settings.context.insert_value(derived.name.clone(), value.to_tera()),
+                Ok(Some(value)) => {
+                    if self.is_unknown(&derived.value) {
+                        self.unknown.insert(derived.name.clone());
+                    }
+                    self.settings.context.insert_value(derived.name.clone(), value.to_tera());
+                }
                 Ok(None) => {}
                 Err(why) => {
                     self.report_expression(&derived.name, "its value", &derived.value, &why);
@@ -30,7 +35,8 @@ impl Loader<'_> {
         if derived.secret {
             self.settings.secrets.push((derived.name.clone(), text.clone()));
         }
-        let Some(kind) = &derived.kind else { return Ok(Some(Value::Text(text))) };
+        let kind = derived.kind.as_ref().filter(|_| !self.is_unknown(&derived.value));
+        let Some(kind) = kind else { return Ok(Some(Value::Text(text))) };
         parse_derived(kind, &text).map(Some)
     }
 
@@ -60,8 +66,9 @@ impl Loader<'_> {
         };
         match self.expressions.holds(&condition, context) {
             Ok(true) => {}
-            Ok(false) if self.depends_on_broken(&check.require) => {}
+            Ok(false) if self.depends_on_broken(&check.require) || self.is_unknown(&check.require) => {}
             Ok(false) => self.report_rule(check, context),
+            Err(_) if self.is_unknown(&condition) => {}
             Err(why) => self.report_expression(&check.variables.join(", "), "a rule", &check.require, &why),
         }
     }
