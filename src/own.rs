@@ -12,6 +12,7 @@ use crate::env::Environment;
 use crate::health;
 use crate::names;
 use crate::report::Problem;
+use crate::spelling::{edit_distance, tolerance};
 use crate::value::{Exists, Value, ValueType};
 
 /// What operators set of dl-entry itself.
@@ -142,7 +143,7 @@ fn texts(environment: &Environment, problems: &mut Vec<Problem>) -> Texts {
     for (name, value) in environment.iter() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("DL_")) else { continue };
         if !NAMES.contains(&name) {
-            let nearest = NAMES.iter().find(|known| crate::spelling::edit_distance(name, known) <= 2);
+            let nearest = NAMES.iter().find(|known| edit_distance(name, known) <= tolerance(name, 2));
             let hint = nearest.map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"));
             problems
                 .push(Problem::warning(name, format!("is not a setting of dl-entry{hint}")).from_source("environment"));
