@@ -24,7 +24,7 @@ use crate::env::{Environment, SecretFiles};
 use crate::exit;
 use crate::expression::Expressions;
 use crate::report::Problem;
-use crate::value::{Value, ValueType, parse_percent};
+use crate::value::{Value, ValueType, parse_percent, show_bytes};
 
 /// A percentage of memory is rounded down to whole ones.
 const MEBIBYTE: u64 = 1 << 20;
@@ -215,6 +215,7 @@ impl<'a> Loader<'a> {
                 Some(value)
             }
             Err((what, accepted)) => {
+                let what = what + &self.said_of_memory(variable, &raw.source);
                 let problem = Problem::error(name, what).accepted(accepted).from_source(raw.source.to_string());
                 self.problems.push(problem);
                 self.record(name, variable, None, raw.source);
@@ -237,6 +238,17 @@ impl<'a> Loader<'a> {
             None => accepted,
         };
         kind.parse(text).map_err(|rejection| (rejection.what, either(rejection.accepted)))
+    }
+
+    /// What an operator who set nothing has to know: the memory that a default is worked out from.
+    fn said_of_memory(&self, variable: &Variable, source: &Source) -> String {
+        let default = variable.default.as_ref().filter(|_| *source == Source::Default);
+        if !default.is_some_and(|default| default.0.contains("container.memory")) {
+            return String::new();
+        }
+        let Container { memory, memory_limited, .. } = &self.options.container;
+        let whose = if *memory_limited { "container's memory limit" } else { "machine's memory" };
+        format!(": its default is a part of the {whose}, {}", show_bytes(*memory))
     }
 
     /// Whether the text is a percentage of what is wrong itself, and reported already.
@@ -450,6 +462,11 @@ mod tests {
         message = "is too high"
 
         [[check]]
+        require = "grace is not defined or grace != 9000"
+        variables = ["DEMO_PORT", "DEMO_GRACE"]
+        message = "do not go together"
+
+        [[check]]
         when = "grace"
         require = "not pin"
         variables = ["DEMO_GRACE"]
@@ -535,6 +552,15 @@ mod tests {
         let (settings, problems) = run(&[GOOD, ("DEMO_HEAP", "8"), ("DEMO_PART", "30%")], &options());
         assert_eq!(problems, ["error: DEMO_HEAP is a size without its unit"]);
         assert_eq!(number(&settings, "part"), None);
+    }
+
+    #[test]
+    fn a_default_that_is_out_of_range_names_the_memory_it_is_a_part_of() {
+        let mut small = options();
+        small.container.memory = 100 << 20;
+        let (_, problems) = run(&[GOOD], &small);
+        let expected = "DEMO_HEAP is out of range: its default is a part of the container's memory limit, 100MiB";
+        assert_eq!(problems, [format!("error: {expected}")]);
     }
 
     #[test]
@@ -631,6 +657,26 @@ mod tests {
         assert_eq!(catalogs[1]["nessie_uri"], "http://n");
         assert_eq!(catalogs[1]["properties"], serde_json::json!({"hive.key-x": "1", "a.b-c": "2"}));
         assert_eq!(catalogs[1]["secret_key"], "‹the content of /s›");
+    }
+
+    #[test]
+    fn a_name_is_never_its_own_correction() {
+        let (_, problems) = run(&[GOOD, ("DEMO_CATALOG__URI", "http://a")], &options());
+        assert_eq!(problems, ["warning: DEMO_CATALOG__URI is not a variable of demo and has no effect"]);
+    }
+
+    #[test]
+    fn a_rule_says_where_the_values_came_from() {
+        let contract = Contract::from_toml(CONTRACT).unwrap();
+        let sources = |pairs: &[(&str, &str)]| {
+            let (_, problems) = load(&contract, &Environment::from_pairs(pairs.iter().copied()), &options());
+            problems.into_iter().map(|problem| problem.source).collect::<Vec<_>>()
+        };
+        assert_eq!(sources(&[GOOD, ("DEMO_PORT", "9000")]), [Some("environment".to_owned())]);
+        let sum = [GOOD, ("DEMO_PORT", "9001"), ("DEMO_GRACE", "9s")];
+        assert_eq!(sources(&sum), [Some("environment".to_owned())]);
+        let with_default = [GOOD, ("DEMO_GRACE", "9s")];
+        assert_eq!(sources(&with_default), [Some("default (DEMO_PORT), environment (DEMO_GRACE)".to_owned())]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use tera::Context;
 
-use super::Loader;
+use super::{Loader, Source};
 use crate::contract::{Check, CheckSeverity, Derived};
 use crate::expression::{Expressions, each_parts};
 use crate::report::Problem;
@@ -82,13 +82,30 @@ impl Loader<'_> {
         let variables = check.variables.iter().map(text).collect::<Vec<_>>().join(", ");
         let accepted = check.accepted.as_ref().map(text).unwrap_or_default();
         let message = text(&check.message);
+        let problem = match check.severity {
+            CheckSeverity::Error => Problem::error(variables, message).accepted(accepted),
+            CheckSeverity::Warning => Problem::warning(variables, message).accepted(accepted),
+            CheckSeverity::Insecure => {
+                Problem::error(variables, message).accepted(format!("{accepted}; DL_ALLOW_INSECURE=1 lets this pass"))
+            }
+        };
+        let problem = Problem { source: self.sources_of(&problem.variable), ..problem };
         match check.severity {
-            CheckSeverity::Error => self.problems.push(Problem::error(variables, message).accepted(accepted)),
-            CheckSeverity::Warning => self.problems.push(Problem::warning(variables, message).accepted(accepted)),
-            CheckSeverity::Insecure => self.push_insecure(
-                Problem::error(variables, message).accepted(format!("{accepted}; DL_ALLOW_INSECURE=1 lets this pass")),
-            ),
+            CheckSeverity::Insecure => self.push_insecure(problem),
+            _ => self.problems.push(problem),
         }
+    }
+
+    /// Where the values of some variables came from; each by name where they came from different places.
+    fn sources_of(&self, variables: &str) -> Option<String> {
+        let setting = |name: &str| self.settings.settings.iter().find(|setting| setting.name == name);
+        let set = variables.split(", ").filter_map(setting).filter(|setting| setting.source != Source::Unset);
+        let sources: Vec<(&str, String)> = set.map(|one| (one.name.as_str(), one.source.to_string())).collect();
+        let (_, first) = sources.first()?;
+        if sources.iter().all(|(_, source)| source == first) {
+            return Some(first.clone());
+        }
+        Some(sources.iter().map(|(name, source)| format!("{source} ({name})")).collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -168,7 +168,9 @@ impl Loader<'_> {
                 let problem = Problem::error(variable, message)
                     .accepted("a readable file of at most 1 MiB of text, its one newline at the end left out")
                     .with_status(exit::SECRET_FILE);
-                self.problems.push(problem);
+                // A file that is there by its name has no variable that names it.
+                let source = if variable == name { path.display().to_string() } else { "environment".to_owned() };
+                self.problems.push(problem.from_source(source));
                 self.broken.insert(self.key_of_name(name));
                 None
             }
