@@ -70,21 +70,38 @@ struct Texts {
     secrets_dir: Option<String>,
 }
 
-const NAMES: [&str; 14] = [
-    "DL_SERVICE",
-    "DL_RUN_DIR",
-    "DL_LOG_FORMAT",
-    "DL_LOG_LEVEL",
-    "DL_HEALTH_ADDR",
-    "DL_WAIT_TIMEOUT",
-    "DL_STOP_TIMEOUT",
-    "DL_STOP_SUCCESS",
-    "DL_EXEC",
-    "DL_STRICT",
-    "DL_ALLOW_INSECURE",
-    "DL_NAME_SERVICE",
-    "DL_USER_NAME",
-    "DL_SECRETS_DIR",
+/// One of these, for `explain`.
+#[derive(Debug)]
+pub struct About {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+const fn about(name: &'static str, default: &'static str, meaning: &'static str) -> About {
+    About { name, default, meaning }
+}
+
+/// All of them, as README.md has them.
+pub const SETTINGS: [About; 14] = [
+    about("DL_SERVICE", "the image's /etc/dl-entry/service", "Service to run."),
+    about("DL_RUN_DIR", "/run/dl", "Where rendered files go; below the temporary folder where that cannot be written."),
+    about("DL_LOG_FORMAT", "text", "Form of the log on stderr: text, or json for machines."),
+    about("DL_LOG_LEVEL", "info", "Least level that is logged: error, warn, info, debug or trace."),
+    about("DL_HEALTH_ADDR", HEALTH_ADDR, "Address of /livez, /readyz, /startupz and /metrics, or off."),
+    about("DL_WAIT_TIMEOUT", "5m", "How long all dependencies may take together."),
+    about("DL_STOP_TIMEOUT", "the stop ladder's own times", "How long stopping may take altogether, before SIGKILL."),
+    about("DL_STOP_SUCCESS", "none", "Statuses that become 0 where the service was asked to stop: 143,130."),
+    about("DL_EXEC", "false", "Be replaced by the service once its dependencies answer."),
+    about("DL_STRICT", "false", "Unknown variables of the service are errors."),
+    about("DL_ALLOW_INSECURE", "false", "Well-known secrets and insecure settings are warnings."),
+    about(
+        "DL_NAME_SERVICE",
+        "auto",
+        "Give a uid without an entry in /etc/passwd a name: auto (in a container), on or off.",
+    ),
+    about("DL_USER_NAME", "shusr, or uid and the number", "That name."),
+    about("DL_SECRETS_DIR", "/run/secrets", "Where secret files named like variables are."),
 ];
 
 impl Own {
@@ -142,8 +159,9 @@ fn texts(environment: &Environment, problems: &mut Vec<Problem>) -> Texts {
     let mut pairs = Vec::new();
     for (name, value) in environment.iter() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("DL_")) else { continue };
-        if !NAMES.contains(&name) {
-            let nearest = NAMES.iter().find(|known| edit_distance(name, known) <= tolerance(name, 2));
+        if !SETTINGS.iter().any(|known| known.name == name) {
+            let nearest =
+                SETTINGS.iter().map(|known| known.name).find(|known| edit_distance(name, known) <= tolerance(name, 2));
             let hint = nearest.map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"));
             problems
                 .push(Problem::warning(name, format!("is not a setting of dl-entry{hint}")).from_source("environment"));

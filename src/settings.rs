@@ -17,9 +17,10 @@ use std::path::PathBuf;
 use tera::Context;
 
 use self::groups::Instance;
+pub(crate) use self::groups::{instance_of, split_group_name};
 use self::sources::Raw;
 use crate::container::Container;
-use crate::contract::{Contract, Export, Variable};
+use crate::contract::{Contract, Export, Passthrough, Variable};
 use crate::env::{Environment, SecretFiles};
 use crate::exit;
 use crate::expression::Expressions;
@@ -106,6 +107,16 @@ pub fn load(contract: &Contract, environment: &Environment, options: &Options) -
     loader.report_unknown();
     loader.inherit();
     (loader.settings, loader.problems)
+}
+
+/// Whether a variable that no contract declares is a key of this passthrough.
+pub(crate) fn is_passed_through(passthrough: &Passthrough, name: &str) -> bool {
+    let Passthrough { prefix, extra, literal, keys, .. } = passthrough;
+    let starts = |prefix: &String| name.starts_with(prefix.as_str());
+    starts(prefix)
+        || name == extra
+        || literal.iter().any(starts)
+        || passthrough::key_of_native_name(keys, name).is_some()
 }
 
 struct Loader<'a> {

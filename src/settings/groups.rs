@@ -108,7 +108,7 @@ pub(super) struct Instance {
 
 /// `TRINO_CATALOG_MY_LAKE_S3_ENDPOINT` → (`MY_LAKE`, the variable): the longest known ending wins. `_FILE` is taken
 /// off where the variable takes one.
-pub(super) fn split_group_name<'a, 'n>(group: &'a Group, name: &'n str) -> Option<(&'n str, &'a Variable)> {
+pub(crate) fn split_group_name<'a, 'n>(group: &'a Group, name: &'n str) -> Option<(&'n str, &'a Variable)> {
     let rest = name.strip_prefix(group.prefix.as_str())?;
     let endings = group.variables.iter().flat_map(|variable| {
         let file = variable.takes_file().then(|| format!("_{}_FILE", variable.name));
@@ -121,7 +121,7 @@ pub(super) fn split_group_name<'a, 'n>(group: &'a Group, name: &'n str) -> Optio
 }
 
 /// `TRINO_CATALOG_LAKE__hive.x` → (`LAKE`, `hive.x`); `TRINO_CATALOG_LAKE_EXTRA` → (`LAKE`, ``).
-fn split_group_passthrough<'n>(group: &Group, name: &'n str) -> Option<(&'n str, &'n str)> {
+pub(crate) fn split_group_passthrough<'n>(group: &Group, name: &'n str) -> Option<(&'n str, &'n str)> {
     group.passthrough.as_ref()?;
     let rest = name.strip_prefix(group.prefix.as_str())?;
     let parts = rest.split_once("__").or_else(|| rest.strip_suffix("_EXTRA").map(|instance| (instance, "")));
