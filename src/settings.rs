@@ -635,7 +635,6 @@ mod tests {
         assert_eq!(problems, ["error: DEMO_GRACE needs no pin"]);
     }
 
-    /// Behaviours: 87.
     #[test]
     fn what_is_said_of_an_old_name_names_what_was_set() {
         let (_, problems) = run(&[("LEGACY_PASSWORD", GOOD.1), ("DEMO_PASSWORD_FILE", "/x")], &options());

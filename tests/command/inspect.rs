@@ -476,6 +476,30 @@ fn health_is_no_then_yes_and_no_again_before_the_service_is_asked_to_stop() {
 }
 
 #[test]
+fn health_ends_with_1_where_nothing_can_be_printed_or_asked() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let demo = Demo::new(STOP);
+    let mut running = Running::start(demo.entry(&[]));
+    running.await_text(LONG, "demo is ready");
+    let mut command = entry(&["health", "live"]);
+    command.env("DL_HEALTH_ADDR", format!("127.0.0.1:{}", demo.health)).stdout(full());
+    assert_eq!(command.status().unwrap().code(), Some(1));
+    let mut command = entry(&["health", "live"]);
+    command.env("DL_HEALTH_ADDR", "foo");
+    let asked = ended(command);
+    assert_eq!((asked.code(), asked.stdout.lines().next()), (1, Some("DL_HEALTH_ADDR is not an address and a port")));
+}
+
+#[test]
+fn a_service_is_named_and_not_a_path() {
+    for name in ["/tmp", "../minio", ".", "a/b"] {
+        let named = ended(entry(&["check-env", "--service", name]));
+        let unknown = format!("dl-entry: there is no service {name:?}");
+        assert!(named.code() == 64 && named.stderr.starts_with(&unknown), "{}", named.stderr);
+    }
+}
+
+#[test]
 fn health_can_be_turned_off_and_the_service_runs() {
     let demo = Demo::new(STOP);
     let mut command = demo.entry(&[]);
