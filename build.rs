@@ -137,7 +137,9 @@ impl<'a> Checker<'a> {
         if self.contract.service.name != self.name {
             self.complain("name", "the service's name is not its folder's");
         }
-        self.check_names();
+        for (word, what) in self.contract.mistakes() {
+            self.complain(&word, &what);
+        }
         self.check_variables();
         self.check_texts();
         self.check_files();
@@ -148,24 +150,6 @@ impl<'a> Checker<'a> {
     fn complain(&mut self, word: &str, what: &str) {
         let line = self.text.lines().position(|line| line.contains(word)).map_or(1, |index| index + 1);
         self.complaints.push(format!("services/{}/service.toml:{line}: {what}", self.name));
-    }
-
-    fn check_names(&mut self) {
-        let contract = self.contract;
-        let mut seen = BTreeSet::new();
-        let names =
-            contract.variables.iter().flat_map(|variable| std::iter::once(&variable.name).chain(&variable.aliases));
-        for name in names.chain(contract.alias.keys()) {
-            if !seen.insert(name.as_str()) {
-                self.complain(name, &format!("the name {name} is used twice"));
-            }
-        }
-        let mut keys = BTreeSet::new();
-        for key in contract.variables.iter().map(|variable| contract.key_of(variable)) {
-            if !keys.insert(key.clone()) {
-                self.complain(&key, &format!("two variables have the key {key}"));
-            }
-        }
     }
 
     fn check_variables(&mut self) {
@@ -184,9 +168,6 @@ impl<'a> Checker<'a> {
     }
 
     fn check_variable(&mut self, variable: &Variable, group: Option<&Group>) {
-        if let Err(why) = value::ValueType::of(variable) {
-            self.complain(&variable.name, &format!("{}: {why}", variable.name));
-        }
         let item: Vec<&str> = group.iter().map(|group| group.name.as_str()).collect();
         let default = variable.default.as_ref().map(|text| text.0.as_str());
         for text in default.into_iter().chain(variable.percent_of.as_deref()) {
@@ -336,9 +317,6 @@ impl<'a> Checker<'a> {
                     &file.template,
                     &format!("{}: unknown format {:?}; {formats}", file.template, file.format),
                 );
-            }
-            if u32::from_str_radix(&file.mode, 8).is_err() {
-                self.complain(&file.template, &format!("{}: the mode is not octal", file.template));
             }
             used.insert(file.template.as_str());
             match self.files.get(&file.template) {

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::contract::Contract;
 use crate::expression::Expressions;
-use crate::value::ValueType;
 
 /// Where an image's own services are.
 pub const FOLDER: &str = "/etc/dl-entry/services";
@@ -78,6 +77,10 @@ pub fn names(folder: &Path) -> Vec<String> {
 /// # Errors
 /// `CatalogueError`, naming the service or the file.
 pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
+    // A name and no path: a contract is the image's, not anybody's.
+    if name.contains('/') || name.trim_matches('.').is_empty() {
+        return Err(CatalogueError::Unknown { name: name.to_owned(), names: names(folder) });
+    }
     let own = folder.join(name);
     let embedded = EMBEDDED.iter().find(|embedded| embedded.name == name);
     let added = own.join("service.toml").is_file().then(|| read_folder(&own)).transpose()?;
@@ -102,19 +105,13 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
             let contract: Contract =
                 serde_json::from_value(merge(base, addition)).map_err(|error| malformed(error.to_string()))?;
             // As build.rs has done for those built in.
-            check_types(&contract).map_err(malformed)?;
+            if let Some((_, mistake)) = contract.mistakes().into_iter().next() {
+                return Err(malformed(mistake));
+            }
             let uses = uses_of(&contract);
             Ok(Package { contract, files, uses })
         }
     }
-}
-
-fn check_types(contract: &Contract) -> Result<(), String> {
-    let of_groups = contract.groups.iter().flat_map(|group| &group.variables);
-    for variable in contract.variables.iter().chain(of_groups) {
-        ValueType::of(variable).map_err(|why| format!("{}: {why}", variable.name))?;
-    }
-    Ok(())
 }
 
 fn uses_of(contract: &Contract) -> Uses {
@@ -186,6 +183,21 @@ mod tests {
         .unwrap();
         let mistyped = find("mine", &folder).unwrap_err().to_string();
         assert!(mistyped.contains("A: ") && mistyped.contains("bol"), "{mistyped}");
+        let int = |name: &str| format!("[[env]]\nname = \"{name}\"\ntype = \"int\"\ndoc = \"x\"\n");
+        for (addition, mistake) in [
+            (int("A") + &int("A"), "the name A is used twice"),
+            (int("A") + "[[let]]\nname = \"a\"\nvalue = \"1\"\n", "two values are called a in expressions"),
+            ("[alias]\nOLD = \"NEW\"\n".to_owned(), "OLD stands for NEW, which nothing declares"),
+            ("[[stop]]\nsignal = \"TERM\"\nwithin = \"1s\"\n".to_owned(), "stop: \"TERM\" is not a signal"),
+            ("[[directory]]\npath = \"/a\"\nmode = \"rwx\"\n".to_owned(), "/a: the mode \"rwx\" is not octal"),
+        ] {
+            std::fs::write(own.join("service.toml"), format!("{contract}{addition}")).unwrap();
+            let error = find("mine", &folder).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("service.toml is not a contract: {mistake}")), "{error}");
+        }
+        for path in [own.to_str().unwrap(), "../mine", ".", "..", ""] {
+            assert!(matches!(find(path, &folder), Err(CatalogueError::Unknown { .. })), "{path:?}");
+        }
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -16,9 +16,10 @@ use crate::contract::{
 };
 use crate::expression::{Expressions, each_parts};
 use crate::plan::{
-    CommandLine, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets, S3Target, StopAction,
-    StopRung, Target, Task, Wait,
+    Bucket, CommandLine, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets, S3Target,
+    StopAction, StopRung, Target, Task, Wait,
 };
+use crate::report::Problem;
 use crate::settings::Settings;
 use crate::value::{parse_duration, parse_port};
 
@@ -33,6 +34,8 @@ pub struct ComposeError {
     pub reason: String,
     /// That of the template, as the contract is wrong; that of the contract, where the environment is.
     pub status: u8,
+    /// Key of the setting that is to blame, and what it may be: where the environment is wrong.
+    pub blamed: Option<(String, String)>,
 }
 
 impl std::fmt::Display for ComposeError {
@@ -43,7 +46,19 @@ impl std::fmt::Display for ComposeError {
 
 impl ComposeError {
     fn mistake(part: &'static str, reason: impl Into<String>) -> ComposeError {
-        ComposeError { part, reason: reason.into(), status: crate::exit::TEMPLATE }
+        ComposeError { part, reason: reason.into(), status: crate::exit::TEMPLATE, blamed: None }
+    }
+
+    /// For the report: of the variable that is to blame, otherwise of the service.
+    pub fn problem(self, service: &str, settings: &Settings) -> Problem {
+        let setting = |key: &String| settings.settings.iter().find(|setting| setting.key == *key);
+        match self.blamed.as_ref().and_then(|(key, accepted)| Some((setting(key)?, accepted))) {
+            Some((setting, accepted)) => {
+                let problem = Problem::error(&setting.name, self.reason).with_status(self.status);
+                problem.accepted(accepted).from_source(setting.source.to_string())
+            }
+            None => Problem::error(service, self.to_string()).with_status(self.status),
+        }
     }
 }
 
@@ -344,13 +359,22 @@ impl Composer {
         Ok(Task::S3Buckets(S3Buckets {
             server: self.s3(PART, &buckets.server, context)?,
             quorum: self.request(PART, &buckets.quorum, context)?,
-            buckets: crate::tasks::s3_buckets::parse_buckets(&names).map_err(|reason| ComposeError {
-                part: "the list of buckets",
-                reason,
-                status: crate::exit::CONTRACT,
-            })?,
+            buckets: self.buckets(&buckets.buckets, &names)?,
             timeout: timeout.unwrap_or(Duration::from_secs(300)),
         }))
+    }
+
+    fn buckets(&self, expression: &str, names: &str) -> Result<Vec<Bucket>, ComposeError> {
+        crate::tasks::s3_buckets::parse_buckets(names).map_err(|reason| {
+            let (what, accepted) = reason.split_once('\n').unwrap_or((&reason, "each bucket once, with one policy"));
+            let key = Expressions::default().variables(expression).unwrap_or_default().into_iter().next();
+            ComposeError {
+                part: "the list of buckets",
+                reason: format!("cannot be made: {what}"),
+                status: crate::exit::CONTRACT,
+                blamed: key.map(|key| (key, accepted.to_owned())),
+            }
+        })
     }
 
     fn ladder(&self, sections: &[Stop]) -> Result<Vec<StopRung>, ComposeError> {

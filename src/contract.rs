@@ -3,10 +3,11 @@
 //! Only the shape lives here. Every text marked *expression* is Tera, evaluated by `expression` over the settings.
 //! Unknown fields are errors, so a misspelt one stops the build and not a production start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::value::ValueType;
 pub use crate::value::toml_text::Text;
 
 /// One service.
@@ -108,7 +109,7 @@ pub struct Variable {
     pub kind: String,
     /// One sentence for operators.
     pub doc: String,
-    /// Type of a list's items.
+    /// Type of a list's items; of a json, what it must be: `object` or `array`.
     pub of: Option<String>,
     #[serde(default)]
     pub values: Vec<String>,
@@ -172,7 +173,8 @@ pub enum Export {
 pub struct Group {
     /// What one instance is called in expressions and messages: `catalog`.
     pub name: String,
-    /// The list of all instances in expressions: `catalogs`. Each has `name` (lower case) and its variables' keys.
+    /// The list of all instances in expressions: `catalogs`. Each has `name` (lower case), `spelling` (as in the names of
+    /// its variables) and its variables' keys.
     pub key: String,
     pub prefix: String,
     pub doc: String,
@@ -459,6 +461,47 @@ pub struct Child {
     pub pass: Vec<String>,
 }
 
+/// What a service may be asked to stop with (signal(7)).
+const SIGNALS: [&str; 31] = [
+    "SIGHUP",
+    "SIGINT",
+    "SIGQUIT",
+    "SIGILL",
+    "SIGTRAP",
+    "SIGABRT",
+    "SIGBUS",
+    "SIGFPE",
+    "SIGKILL",
+    "SIGUSR1",
+    "SIGSEGV",
+    "SIGUSR2",
+    "SIGPIPE",
+    "SIGALRM",
+    "SIGTERM",
+    "SIGSTKFLT",
+    "SIGCHLD",
+    "SIGCONT",
+    "SIGSTOP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGXCPU",
+    "SIGXFSZ",
+    "SIGVTALRM",
+    "SIGPROF",
+    "SIGWINCH",
+    "SIGIO",
+    "SIGPWR",
+    "SIGSYS",
+];
+
+/// What comes a second time.
+fn twice(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut seen = BTreeSet::new();
+    names.filter(move |name| !seen.insert(name.clone()))
+}
+
 impl Contract {
     /// Reads and checks the shape of a contract.
     ///
@@ -466,6 +509,52 @@ impl Contract {
     /// The TOML parser's own text, with line and column.
     pub fn from_toml(text: &str) -> Result<Contract, String> {
         toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// What no parser of the shape sees, each with a word of the contract that stands near it.
+    pub fn mistakes(&self) -> Vec<(String, String)> {
+        let mut mistakes = Vec::new();
+        let names = self.variables.iter().flat_map(|variable| std::iter::once(&variable.name).chain(&variable.aliases));
+        mistakes.extend(
+            twice(names.chain(self.alias.keys()).cloned())
+                .map(|name| (name.clone(), format!("the name {name} is used twice"))),
+        );
+        // One without effect never has a value.
+        let valued = self.variables.iter().filter(|variable| variable.ignored.is_none());
+        let keys = valued.map(|variable| self.key_of(variable));
+        let keys = keys.chain(self.groups.iter().map(|group| group.key.clone()));
+        let keys = keys.chain(self.passthrough.iter().map(|passthrough| passthrough.key.clone()));
+        let keys = keys.chain(self.derived.iter().map(|derived| derived.name.clone()));
+        mistakes.extend(twice(keys).map(|key| (key.clone(), format!("two values are called {key} in expressions"))));
+        let of_groups = self.groups.iter().flat_map(|group| &group.variables);
+        for variable in self.variables.iter().chain(of_groups) {
+            let wrong = ValueType::of(variable).err();
+            mistakes.extend(wrong.map(|why| (variable.name.clone(), format!("{}: {why}", variable.name))));
+        }
+        let targets = self.alias.iter().filter(|(_, target)| !self.declares(target));
+        mistakes.extend(
+            targets.map(|(old, target)| (old.clone(), format!("{old} stands for {target}, which nothing declares"))),
+        );
+        let modes = self.files.iter().map(|file| (&file.template, &file.mode));
+        let modes = modes.chain(self.directories.iter().map(|directory| (&directory.path, &directory.mode)));
+        let odd = modes.filter(|(_, mode)| u32::from_str_radix(mode, 8).is_err());
+        mistakes.extend(odd.map(|(place, mode)| (place.clone(), format!("{place}: the mode {mode:?} is not octal"))));
+        let signals = self.stop.iter().filter_map(|rung| rung.signal.as_ref());
+        let unknown = signals.filter(|signal| !SIGNALS.contains(&signal.as_str()));
+        mistakes.extend(unknown.map(|signal| (signal.clone(), format!("stop: {signal:?} is not a signal"))));
+        mistakes
+    }
+
+    /// Whether a full name is that of a variable, a group's included.
+    fn declares(&self, name: &str) -> bool {
+        let of_group = |group: &Group| {
+            let rest = name.strip_prefix(group.prefix.as_str()).unwrap_or_default();
+            group
+                .variables
+                .iter()
+                .any(|variable| rest.strip_suffix(&variable.name).is_some_and(|name| name.ends_with('_')))
+        };
+        self.variables.iter().any(|variable| variable.name == name) || self.groups.iter().any(of_group)
     }
 
     /// The name a variable has in expressions.

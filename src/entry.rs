@@ -2,6 +2,7 @@
 //!
 //! Errors become text and an exit status here and nowhere else.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -67,22 +68,21 @@ fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {
 
 /// `dl-entry health`: 0 or 1, and one line.
 fn ask(arguments: &HealthArgs) -> Result<u8, Failure> {
-    let (own, _) = Own::load(&Environment::of_process());
+    let (own, problems) = Own::load(&Environment::of_process());
     let question = match arguments.question {
         Question::Live => health::Question::Live,
         Question::Ready => health::Question::Ready,
         Question::Startup => health::Question::Startup,
     };
-    match health::ask(question, &own.health_addr) {
-        Ok((well, line)) => {
-            println!("{line}");
-            Ok(u8::from(!well))
-        }
-        Err(error) => {
-            println!("{error}");
-            Ok(1)
-        }
-    }
+    let wrong = problems.iter().find(|problem| problem.variable == "DL_HEALTH_ADDR");
+    let answer = match wrong {
+        Some(problem) => Err(problem.to_string()),
+        None => health::ask(question, &own.health_addr).map_err(|error| error.to_string()),
+    };
+    let (well, line) = answer.unwrap_or_else(|error| (false, error));
+    // A runtime that does not read the line still gets the status.
+    let written = writeln!(std::io::stdout(), "{line}").is_ok();
+    Ok(u8::from(!well || !written))
 }
 
 /// clap's help goes to stdout with 0, its errors to stderr with 64.

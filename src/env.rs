@@ -45,28 +45,40 @@ impl Environment {
     pub fn from_files(paths: &[PathBuf]) -> Result<Environment, String> {
         let mut environment = Environment::default();
         for path in paths {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            environment.read_lines(&text).map_err(|why| format!("{}, {why}", path.display()))?;
+            let bytes = std::fs::read(path)
+                .map_err(|error| format!("{} cannot be read: {}", path.display(), reason(&error)))?;
+            environment.read_lines(&bytes).map_err(|why| format!("{}, {why}", path.display()))?;
         }
         Ok(environment)
     }
 
-    fn read_lines(&mut self, text: &str) -> Result<(), String> {
-        for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-            let line = line.trim_start();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (name, value) = match line.split_once('=') {
-                Some((name, value)) => (name, Some(OsString::from(value))),
-                // As Docker has it: a name alone is taken from where the command runs.
-                None => (line.trim_end(), std::env::var_os(line.trim_end())),
-            };
-            if name.is_empty() || name.contains(char::is_whitespace) {
-                return Err(format!("line {}: not a variable; write NAME=value", index + 1));
-            }
-            self.variables.extend(value.map(|value| (OsString::from(name), value)));
+    fn read_lines(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            self.read_line(line).map_err(|why| format!("line {}: {why}", index + 1))?;
         }
+        Ok(())
+    }
+
+    fn read_line(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        let line = std::str::from_utf8(line).map_err(|_| "not UTF-8 text")?;
+        let line = line.strip_suffix('\r').unwrap_or(line).trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            return Ok(());
+        }
+        if line.contains('\0') {
+            return Err("a NUL byte, which no variable can hold");
+        }
+        let (name, value) = match line.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            // As Docker has it: a name alone is taken from where the command runs.
+            None => (line, None),
+        };
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            return Err("not a variable; write NAME=value");
+        }
+        let value = value.or_else(|| std::env::var_os(name));
+        self.variables.extend(value.map(|value| (OsString::from(name), value)));
         Ok(())
     }
 
@@ -157,10 +169,21 @@ impl std::fmt::Debug for SecretText {
 }
 
 impl SecretFiles {
-    /// The file that stands for `name` by its mere presence, if it is there.
-    pub fn path_for(&self, name: &str) -> Option<PathBuf> {
-        let path = self.directory.as_ref()?.join(name.to_lowercase());
-        path.exists().then_some(path)
+    /// The file that stands for `name` by its mere presence, if it is there: a link that leads nowhere is.
+    ///
+    /// # Errors
+    /// What is wrong with the folder, said of the folder: whether the file is there cannot be seen.
+    pub fn path_for(&self, name: &str) -> Result<Option<PathBuf>, String> {
+        let Some(directory) = self.directory.as_ref().filter(|_| self.must_exist) else { return Ok(None) };
+        let path = directory.join(name.to_lowercase());
+        match path.symlink_metadata() {
+            Ok(_) => Ok(Some(path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let (who, why) = (nix::unistd::geteuid(), reason(&error));
+                Err(format!("is {}, which uid {who} cannot search: {why}", directory.display()))
+            }
+        }
     }
 
     /// The file an operator names: a relative name is one of the folder's, as MinIO's own image has it.
@@ -277,12 +300,20 @@ mod tests {
     #[test]
     fn an_env_file_is_read_as_docker_reads_it() {
         let mut environment = Environment::default();
-        environment.read_lines("# a\n\nA=1 # not a comment\n  B='x'\nC=\nA=2\n").unwrap();
+        environment.read_lines("\u{feff}# a\n\nA=1 # not a comment\n  B='x'\r\nC=\nA=2\n".as_bytes()).unwrap();
         assert_eq!(environment.get("A"), Some(OsStr::new("2")));
         assert_eq!(environment.get("B"), Some(OsStr::new("'x'")));
         assert_eq!(environment.get("C"), Some(OsStr::new("")));
-        let error = environment.read_lines("ok=1\nexport X=1").unwrap_err();
-        assert_eq!(error, "line 2: not a variable; write NAME=value");
+        for (text, why) in [
+            (b"ok=1\nexport X=1".as_slice(), "line 2: not a variable; write NAME=value"),
+            (b"HOME ", "line 1: not a variable; write NAME=value"),
+            (b"ok=1\n\nX=a\0b\n", "line 3: a NUL byte, which no variable can hold"),
+            (b"ok=1\nX=\xff\n", "line 2: not UTF-8 text"),
+        ] {
+            assert_eq!(environment.read_lines(text).unwrap_err(), why);
+        }
+        let missing = Environment::from_files(&["/nonexistent/env".into()]).unwrap_err();
+        assert_eq!(missing, "/nonexistent/env cannot be read: no such file or directory");
     }
 
     /// Behaviours: 82, 83.
@@ -310,7 +341,15 @@ mod tests {
         std::fs::write(folder.join("large"), vec![b'a'; (SECRET_LIMIT + 1) as usize]).unwrap();
         assert_eq!(files.read(&folder.join("large")).unwrap_err(), "is larger than 1 MiB");
         std::fs::write(folder.join("db_password"), "x\n").unwrap();
-        assert_eq!(files.path_for("DB_PASSWORD"), Some(folder.join("db_password")));
+        assert_eq!(files.path_for("DB_PASSWORD"), Ok(Some(folder.join("db_password"))));
+        assert_eq!(files.path_for("OTHER"), Ok(None));
+        std::os::unix::fs::symlink("nowhere", folder.join("other")).unwrap();
+        assert_eq!(files.path_for("OTHER"), Ok(Some(folder.join("other"))), "it was meant to be there");
+        let elsewhere = SecretFiles { must_exist: false, ..files.clone() };
+        assert_eq!(elsewhere.path_for("DB_PASSWORD"), Ok(None), "this machine's files are not another's");
+        let no_folder = SecretFiles { directory: Some(folder.join("large")), must_exist: true };
+        let why = format!("is {}, which uid {uid} cannot search: not a directory", folder.join("large").display());
+        assert_eq!(no_folder.path_for("OTHER"), Err(why));
         assert!(files.read(&folder.join("db_password")).unwrap().world_readable);
         std::fs::remove_dir_all(&folder).unwrap();
     }

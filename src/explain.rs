@@ -1,34 +1,41 @@
 //! A contract in words: every variable's type, default and meaning, its present value and where that came from.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
+use std::path::Path;
 
 use crate::catalogue::{Package, Uses};
-use crate::contract::{Argument, Contract, File, Group, Passthrough, Variable};
+use crate::contract::{Argument, Contract, File, Group, Variable};
 use crate::expression::{Expressions, condition_template, each_parts};
-use crate::settings::{Setting, Settings};
+use crate::own::{About, SETTINGS};
+use crate::settings::{self, Setting, Settings, Source, instance_of, split_group_name};
 use crate::value::ValueType;
 
-/// All variables, or the one called `wanted`; `None` where there is none of that name.
-pub fn explain(package: &Package, settings: &Settings, wanted: Option<&str>) -> Option<String> {
+/// All variables, or the one called `wanted`; `None` where there is none of that name. `secrets` is the folder of
+/// secret files.
+pub fn explain(package: &Package, settings: &Settings, secrets: &Path, wanted: Option<&str>) -> Option<String> {
     let contract = &package.contract;
-    let mut explanation = Explanation { package, settings, text: String::new() };
+    let mut explanation = Explanation { package, settings, secrets, text: String::new() };
     if wanted.is_none() {
         explanation.line(format_args!("{}: {}", contract.service.name, contract.service.summary));
         explanation.paragraph(&contract.service.doc, "");
         explanation.line(format_args!(""));
     }
-    for variable in contract.variables.iter().filter(|variable| wanted.is_none_or(|wanted| is_called(variable, wanted)))
-    {
+    // An old name of a whole variable, of a group's for one, is that variable.
+    let wanted = wanted.map(|wanted| contract.alias.get(wanted).map_or(wanted, String::as_str));
+    let declared: Vec<&Variable> =
+        contract.variables.iter().filter(|variable| wanted.is_none_or(|wanted| is_called(variable, wanted))).collect();
+    for variable in &declared {
         let present = settings.settings.iter().find(|setting| setting.name == variable.name);
-        explanation.describe(&variable.name, variable, present);
+        explanation.describe(&variable.name, variable, None, present);
     }
     contract.groups.iter().for_each(|group| explanation.describe_group(group, wanted));
     for passthrough in &contract.passthrough {
-        if wanted.is_none_or(|wanted| wanted.starts_with(&passthrough.prefix) || wanted == passthrough.extra) {
-            explanation.describe_passthrough(passthrough);
+        if wanted.is_none_or(|wanted| declared.is_empty() && settings::is_passed_through(passthrough, wanted)) {
+            explanation.describe_passthrough(&passthrough.prefix, &passthrough.extra, &passthrough.doc);
         }
     }
+    explanation.describe_own(wanted);
     Some(explanation.text).filter(|text| !text.is_empty())
 }
 
@@ -41,6 +48,7 @@ fn is_called(variable: &Variable, wanted: &str) -> bool {
 struct Explanation<'a> {
     package: &'a Package,
     settings: &'a Settings,
+    secrets: &'a Path,
     text: String,
 }
 
@@ -62,27 +70,49 @@ impl Explanation<'_> {
             self.paragraph(&group.doc, "    ");
             self.line(format_args!(""));
         }
+        // The name as this text itself writes it is one, too.
+        let asked = wanted.map(|wanted| wanted.replace("<NAME>", "NAME"));
+        let called = |name: &str| split_group_name(group, name).map(|(_, variable)| variable.name.as_str());
+        let asked_for = asked.as_deref().and_then(called);
         for variable in &group.variables {
-            let ending = format!("_{}", variable.name);
-            let of_group = |name: &str| name.starts_with(&group.prefix) && name.ends_with(&ending);
-            if wanted.is_none_or(of_group) {
-                let exact =
-                    |setting: &&Setting| wanted.is_none_or(|wanted| setting.name == wanted) && of_group(&setting.name);
-                let present = self.settings.settings.iter().find(exact);
-                self.describe(&format!("{}<NAME>{ending}", group.prefix), variable, present);
+            if asked.is_some() && asked_for != Some(variable.name.as_str()) {
+                continue;
             }
+            let full = asked.as_deref().map(|name| name.strip_suffix("_FILE").unwrap_or(name));
+            let present = self.settings.settings.iter().find(|setting| {
+                let same = full.is_none_or(|full| setting.name == full || Some(&setting.name) == asked.as_ref());
+                same && called(&setting.name) == Some(&variable.name)
+            });
+            self.describe(&format!("{}<NAME>_{}", group.prefix, variable.name), variable, Some(group), present);
+        }
+        let further = asked.as_deref().is_some_and(|name| asked_for.is_none() && instance_of(group, name).is_some());
+        if further {
+            let prefix = format!("{}<NAME>", group.prefix);
+            self.describe_passthrough(&format!("{prefix}__"), &format!("{prefix}_EXTRA"), &group.doc);
         }
     }
 
-    fn describe_passthrough(&mut self, passthrough: &Passthrough) {
-        self.line(format_args!("{}<key>, {}", passthrough.prefix, passthrough.extra));
-        self.paragraph(&passthrough.doc, "    ");
+    fn describe_passthrough(&mut self, prefix: &str, extra: &str, doc: &str) {
+        self.line(format_args!("{prefix}<key>, {extra}"));
+        self.paragraph(doc, "    ");
         let rule =
             "A key holding a dot or a dash is taken as it is; otherwise _ is a dot, __ a dash, ___ an underscore.";
         self.paragraph(rule, "    ");
     }
 
-    fn describe(&mut self, name: &str, variable: &Variable, present: Option<&Setting>) {
+    fn describe_own(&mut self, wanted: Option<&str>) {
+        if wanted.is_none() {
+            self.line(format_args!("\ndl-entry's own settings:\n"));
+        }
+        for About { name, default, meaning } in SETTINGS.iter().filter(|own| wanted.is_none_or(|name| name == own.name))
+        {
+            self.line(format_args!("{name}"));
+            self.paragraph(meaning, "    ");
+            self.line(format_args!("    default:    {default}\n"));
+        }
+    }
+
+    fn describe(&mut self, name: &str, variable: &Variable, group: Option<&Group>, present: Option<&Setting>) {
         self.line(format_args!("{name}"));
         self.paragraph(&variable.doc, "    ");
         if let Some(reason) = &variable.ignored {
@@ -93,24 +123,32 @@ impl Explanation<'_> {
         self.line(format_args!("    accepted:   {accepted}{percent}"));
         self.line(format_args!("    default:    {}", default(variable)));
         if variable.takes_file() {
-            self.line(format_args!("    also:       {name}_FILE, or the file /run/secrets/{}", name.to_lowercase()));
+            let file = self.secrets.join(name.to_lowercase());
+            self.line(format_args!("    also:       {name}_FILE, or the file {}", file.display()));
         }
         if !variable.aliases.is_empty() {
             self.line(format_args!("    old names:  {}", variable.aliases.join(", ")));
         }
-        self.line(format_args!("    ends up in: {}", self.destinations(variable)));
+        self.line(format_args!("    ends up in: {}", self.destinations(variable, group)));
         if let Some(setting) = present {
-            let shown = if setting.shown.is_empty() { "not set" } else { &setting.shown };
+            let shown = match (setting.shown.as_str(), &setting.source) {
+                ("", Source::Unset) => "not set",
+                ("", _) => "not accepted: check-env says why",
+                (shown, _) => shown,
+            };
             self.line(format_args!("    now:        {shown} (from: {})", setting.source));
         }
         self.line(format_args!(""));
     }
 
     /// The files and parts of the contract that use a variable, directly or through values worked out from it.
-    fn destinations(&self, variable: &Variable) -> String {
+    fn destinations(&self, variable: &Variable, group: Option<&Group>) -> String {
         let contract: &Contract = &self.package.contract;
         let names = reach(&self.package.uses, contract.key_of(variable));
-        let uses = |text: &str| Expressions::default().variables(text).is_ok_and(|used| !used.is_disjoint(&names));
+        let uses = |text: &str| match group {
+            Some(group) => has_word(text, &format!("{}.{}", group.name, Group::key_of(variable))),
+            None => Expressions::default().variables(text).is_ok_and(|used| !used.is_disjoint(&names)),
+        };
         let mut places: Vec<String> = Vec::new();
         if variable.export.is_some() || contract.child.set.values().any(|text| uses(text)) {
             places.push("the service's environment".into());
@@ -120,12 +158,23 @@ impl Explanation<'_> {
         }
         let template = |file: &File| self.package.files.get(&file.template).map(String::as_str).unwrap_or_default();
         let files = contract.files.iter().filter(|file| uses(template(file)) || uses(&file.path));
-        let context = &self.settings.context;
-        let path = |file: &File| Expressions::default().text(&file.path, context).unwrap_or_else(|_| file.path.clone());
+        let path = |file: &File| {
+            let mut context = self.settings.context.clone();
+            // Any one of them.
+            let any = HashMap::from([("name", "<NAME>"), ("spelling", "<NAME>")]);
+            file.each.as_deref().and_then(each_parts).inspect(|(item, _)| context.insert((*item).to_owned(), &any));
+            Expressions::default().text(&file.path, &context).unwrap_or_else(|_| file.path.clone())
+        };
         places.extend(files.map(path));
         places.dedup();
         if places.is_empty() { "defaults, rules and start-up of other settings".into() } else { places.join(", ") }
     }
+}
+
+/// Whether `word` is in `text`, and not only the beginning of a longer one.
+fn has_word(text: &str, word: &str) -> bool {
+    let ends = |after: &str| !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    text.match_indices(word).any(|(start, _)| ends(&text[start + word.len()..]))
 }
 
 fn default(variable: &Variable) -> String {

@@ -72,6 +72,22 @@ pub fn condition_template(condition: &str) -> String {
     format!("{{% if {condition} %}}1{{% endif %}}")
 }
 
+/// Whether an expression uses what a variable says, and not only whether it is there: `{{ x }}` and `x == 1` do, `if x`,
+/// `not x and y` and `x is defined` do not.
+pub fn reads_content(expression: &str, name: &str) -> bool {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    expression.match_indices(name).any(|(start, _)| {
+        let (before, after) = (&expression[..start], &expression[start + name.len()..]);
+        let whole = !before.ends_with(|c| in_word(c) || c == '.') && !after.starts_with(in_word);
+        let (before, after) = (before.trim_end(), after.trim_start());
+        let asked =
+            before.is_empty() || ["(", " if", " elif", "not", "and", "or"].iter().any(|end| before.ends_with(end));
+        let over =
+            after.is_empty() || [")", "%}", "and ", "or ", "is defined"].iter().any(|next| after.starts_with(next));
+        whole && !(asked && over)
+    })
+}
+
 /// `catalog in catalogs` → (`catalog`, `catalogs`).
 pub fn each_parts(each: &str) -> Option<(&str, &str)> {
     each.split_once(" in ").map(|(item, list)| (item.trim(), list.trim()))
@@ -347,6 +363,25 @@ mod tests {
         assert_eq!(text("{{ heap | jvmsize }}", &heap).unwrap(), "8g");
         assert_eq!(text("{{ grace | duration }}", &[("grace", Value::from(90_000u64))]).unwrap(), "90s");
         assert_eq!(text("{{ grace | duration_iso }}", &[("grace", Value::from(90_000u64))]).unwrap(), "PT90S");
+    }
+
+    #[test]
+    fn asking_whether_a_value_is_there_does_not_read_it() {
+        for there in [
+            "x",
+            "not x",
+            "a and x or b",
+            "(x) and y",
+            "{% if x %}1{% elif x %}2{% endif %}",
+            "x is defined",
+            "xy == 1",
+        ] {
+            assert!(!reads_content(there, "x"), "{there}");
+        }
+        for read in ["x == 1", "{{ x }}", "not (x | matches(pattern='a'))", "\"a\" in x", "x.y", "{% for y in x %}"] {
+            assert!(reads_content(read, "x"), "{read}");
+        }
+        assert!(!reads_content("catalog.x == 1", "x"));
     }
 
     #[test]

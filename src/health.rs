@@ -302,6 +302,9 @@ impl Report {
 
 // ---- the address -----------------------------------------------------------------------------------------------
 
+/// What `DL_HEALTH_ADDR` may be.
+pub(crate) const ACCEPTED_ADDRESSES: &str = "0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 or off";
+
 /// Listens on `DL_HEALTH_ADDR`; `None` when it is `off`.
 pub fn bind(address: &str) -> Result<Option<TcpListener>, HealthError> {
     if address == "off" {
@@ -334,7 +337,7 @@ fn bind_error(address: SocketAddr, source: io::Error) -> HealthError {
 
 /// The addresses that a `DL_HEALTH_ADDR` stands for, best first: `:9190` is every address of both families, or of
 /// IPv4 alone where the host has no other.
-fn addresses(text: &str) -> Result<Vec<SocketAddr>, HealthError> {
+pub(crate) fn addresses(text: &str) -> Result<Vec<SocketAddr>, HealthError> {
     let both = |first: &str, second: &str, port: &str| [format!("{first}:{port}"), format!("{second}:{port}")];
     let candidates = match text.rsplit_once(':') {
         Some(("", port)) => both("[::]", "0.0.0.0", port).to_vec(),
@@ -367,10 +370,9 @@ pub enum HealthError {
 impl fmt::Display for HealthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HealthError::Address { value } => write!(
-                f,
-                "DL_HEALTH_ADDR: `{value}` is not an address\n  write 0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 or off"
-            ),
+            HealthError::Address { value } => {
+                write!(f, "DL_HEALTH_ADDR: `{value}` is not an address\n  write {ACCEPTED_ADDRESSES}")
+            }
             HealthError::InUse { address } => write!(
                 f,
                 "DL_HEALTH_ADDR: cannot listen on {address}: the port is in use\n  \

@@ -13,7 +13,7 @@ use crate::cli::{self, CheckEnv, Explain, From, Render};
 use crate::exit;
 use crate::explain;
 use crate::plan::RenderedFile;
-use crate::prepare::{Failure, Prepared, Request, environment_of, prepare};
+use crate::prepare::{Failure, Prepared, Request, SECRETS_DIR, environment_of, prepare};
 use crate::report::{self, Severity};
 use crate::settings;
 use crate::shown::Shown;
@@ -118,7 +118,8 @@ pub fn explain(arguments: &Explain) -> Result<u8, Failure> {
     let prepared = look(&arguments.from, &[], false)?;
     let contract = &prepared.package.contract;
     let wanted = arguments.variable.as_deref();
-    let text = explain::explain(&prepared.package, &prepared.settings, wanted).ok_or_else(|| {
+    let secrets = prepared.own.secrets_dir.as_deref().unwrap_or(Path::new(SECRETS_DIR));
+    let text = explain::explain(&prepared.package, &prepared.settings, secrets, wanted).ok_or_else(|| {
         let (variable, name) = (wanted.unwrap_or_default(), &contract.service.name);
         let advice = format!("dl-entry explain --service {name} lists them");
         Failure::new(exit::USAGE, format!("{variable} is not a variable of {name}\n  {advice}"))

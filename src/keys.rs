@@ -10,7 +10,7 @@
 //! `warehouses.*.location`.
 
 use crate::expression::version_key;
-use crate::spelling::edit_distance;
+use crate::spelling::{edit_distance, tolerance};
 
 /// One table, in memory.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl<'a> Table<'a> {
         // What no version knows is nothing to mean.
         let known = self.rows.iter().filter(|row| row.cells().any(|cell| ["+", "~"].contains(&cell)));
         let distances = known.map(|row| (edit_distance(&in_words_of(key, row.key), row.key), row.key));
-        distances.filter(|(distance, _)| *distance <= 3).min().map(|(_, key)| key.to_owned())
+        distances.filter(|(distance, _)| *distance <= tolerance(key, 3)).min().map(|(_, key)| key.to_owned())
     }
 }
 

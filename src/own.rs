@@ -9,8 +9,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::env::Environment;
+use crate::health;
 use crate::names;
 use crate::report::Problem;
+use crate::spelling::{edit_distance, tolerance};
 use crate::value::{Exists, Value, ValueType};
 
 /// What operators set of dl-entry itself.
@@ -68,21 +70,38 @@ struct Texts {
     secrets_dir: Option<String>,
 }
 
-const NAMES: [&str; 14] = [
-    "DL_SERVICE",
-    "DL_RUN_DIR",
-    "DL_LOG_FORMAT",
-    "DL_LOG_LEVEL",
-    "DL_HEALTH_ADDR",
-    "DL_WAIT_TIMEOUT",
-    "DL_STOP_TIMEOUT",
-    "DL_STOP_SUCCESS",
-    "DL_EXEC",
-    "DL_STRICT",
-    "DL_ALLOW_INSECURE",
-    "DL_NAME_SERVICE",
-    "DL_USER_NAME",
-    "DL_SECRETS_DIR",
+/// One of these, for `explain`.
+#[derive(Debug)]
+pub struct About {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+const fn about(name: &'static str, default: &'static str, meaning: &'static str) -> About {
+    About { name, default, meaning }
+}
+
+/// All of them, as README.md has them.
+pub const SETTINGS: [About; 14] = [
+    about("DL_SERVICE", "the image's /etc/dl-entry/service", "Service to run."),
+    about("DL_RUN_DIR", "/run/dl", "Where rendered files go; below the temporary folder where that cannot be written."),
+    about("DL_LOG_FORMAT", "text", "Form of the log on stderr: text, or json for machines."),
+    about("DL_LOG_LEVEL", "info", "Least level that is logged: error, warn, info, debug or trace."),
+    about("DL_HEALTH_ADDR", HEALTH_ADDR, "Address of /livez, /readyz, /startupz and /metrics, or off."),
+    about("DL_WAIT_TIMEOUT", "5m", "How long all dependencies may take together."),
+    about("DL_STOP_TIMEOUT", "the stop ladder's own times", "How long stopping may take altogether, before SIGKILL."),
+    about("DL_STOP_SUCCESS", "none", "Statuses that become 0 where the service was asked to stop: 143,130."),
+    about("DL_EXEC", "false", "Be replaced by the service once its dependencies answer."),
+    about("DL_STRICT", "false", "Unknown variables of the service are errors."),
+    about("DL_ALLOW_INSECURE", "false", "Well-known secrets and insecure settings are warnings."),
+    about(
+        "DL_NAME_SERVICE",
+        "auto",
+        "Give a uid without an entry in /etc/passwd a name: auto (in a container), on or off.",
+    ),
+    about("DL_USER_NAME", "shusr, or uid and the number", "That name."),
+    about("DL_SECRETS_DIR", "/run/secrets", "Where secret files named like variables are."),
 ];
 
 impl Own {
@@ -94,7 +113,7 @@ impl Own {
         let duration = ValueType::Duration { min: None, max: None };
         let path = ValueType::Path { exists: Exists::Unchecked };
         let own = Own {
-            service: texts.service,
+            service: texts.service.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
             run_dir: reader.run_dir(&path, texts.run_dir),
             log_format: reader.choice("DL_LOG_FORMAT", &["text", "json"], texts.log_format, "text"),
             log_level: reader.choice(
@@ -103,7 +122,7 @@ impl Own {
                 texts.log_level,
                 "info",
             ),
-            health_addr: texts.health_addr.unwrap_or_else(|| HEALTH_ADDR.to_owned()),
+            health_addr: reader.address("DL_HEALTH_ADDR", texts.health_addr),
             wait_timeout: reader
                 .duration("DL_WAIT_TIMEOUT", &duration, texts.wait_timeout)
                 .unwrap_or(Duration::from_secs(300)),
@@ -140,8 +159,9 @@ fn texts(environment: &Environment, problems: &mut Vec<Problem>) -> Texts {
     let mut pairs = Vec::new();
     for (name, value) in environment.iter() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("DL_")) else { continue };
-        if !NAMES.contains(&name) {
-            let nearest = NAMES.iter().find(|known| crate::spelling::edit_distance(name, known) <= 2);
+        if !SETTINGS.iter().any(|known| known.name == name) {
+            let nearest =
+                SETTINGS.iter().map(|known| known.name).find(|known| edit_distance(name, known) <= tolerance(name, 2));
             let hint = nearest.map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"));
             problems
                 .push(Problem::warning(name, format!("is not a setting of dl-entry{hint}")).from_source("environment"));
@@ -198,6 +218,20 @@ impl Reader {
         }
     }
 
+    fn address(&mut self, name: &str, text: Option<String>) -> String {
+        let Some(text) = text else { return HEALTH_ADDR.to_owned() };
+        let address = text.trim();
+        if address.eq_ignore_ascii_case("off") {
+            return "off".to_owned();
+        }
+        if health::addresses(address).is_ok() {
+            return address.to_owned();
+        }
+        let problem = Problem::error(name, "is not an address and a port");
+        self.problems.push(problem.accepted(health::ACCEPTED_ADDRESSES).from_source("environment"));
+        HEALTH_ADDR.to_owned()
+    }
+
     fn statuses(&mut self, name: &str, text: Option<String>) -> Vec<u8> {
         let statuses: Result<Vec<u8>, _> =
             text.iter().flat_map(|text| text.split(',')).map(|status| status.trim().parse()).collect();
@@ -245,5 +279,21 @@ mod tests {
         );
         assert!(own.strict && own.service.is_none() && own.log_format == "text");
         assert_eq!(own.wait_timeout, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn the_health_address_is_one_that_can_be_listened_at_or_off() {
+        let load = |text: &str| {
+            let (own, problems) = Own::load(&Environment::from_pairs([("DL_HEALTH_ADDR", text)]));
+            (own.health_addr, problems.into_iter().map(|problem| problem.to_string()).collect::<String>())
+        };
+        for (text, address) in [(" :9190 ", ":9190"), ("OFF", "off"), (" off ", "off"), ("[::1]:80", "[::1]:80")] {
+            assert_eq!(load(text), (address.to_owned(), String::new()), "{text:?}");
+        }
+        let problem = "DL_HEALTH_ADDR is not an address and a port\n     accepted: 0.0.0.0:9190, [::]:9190, \
+                       127.0.0.1:9190, :9190 or off\n     from: environment";
+        for text in ["foo", "0.0.0.0:99999", "9190", "foo:80"] {
+            assert_eq!(load(text), (HEALTH_ADDR.to_owned(), problem.to_owned()), "{text:?}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::settings::{self, Options, Settings};
 /// Where an image names its service.
 const SERVICE_FILE: &str = "/etc/dl-entry/service";
 /// Where a file named like a variable is that variable, unless `DL_SECRETS_DIR` says otherwise.
-const SECRETS_DIR: &str = "/run/secrets";
+pub const SECRETS_DIR: &str = "/run/secrets";
 /// Where rendered files go unless `DL_RUN_DIR` says otherwise.
 pub const RUN_DIR: &str = "/run/dl";
 
@@ -169,8 +169,7 @@ fn plan_of(package: &Package, settings: &Settings, options: &Options, problems: 
     match composed {
         Ok(plan) => Some(Plan { files, ..plan }),
         Err(error) => {
-            let name = package.contract.service.name.clone();
-            problems.push(Problem::error(name, error.to_string()).with_status(error.status));
+            problems.push(error.problem(&package.contract.service.name, settings));
             None
         }
     }

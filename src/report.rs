@@ -3,6 +3,7 @@
 //! A problem names the variable, what is wrong, what is accepted and where the value came from. It never holds the
 //! value: an operator can look that up, and a secret must not be printed.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -83,15 +84,28 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.variable, self.message)?;
+        write!(f, "{} {}", one_line(&self.variable), one_line(&self.message))?;
         if let Some(accepted) = &self.accepted {
-            write!(f, "\n     accepted: {accepted}")?;
+            write!(f, "\n     accepted: {}", one_line(accepted))?;
         }
         if let Some(source) = &self.source {
-            write!(f, "\n     from: {source}")?;
+            write!(f, "\n     from: {}", one_line(source))?;
         }
         Ok(())
     }
+}
+
+/// The text with everything escaped that would end its line or steer a terminal: names, paths and some values are an
+/// operator's, and none of them may look like a line of the report.
+fn one_line(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |c: char| if steers(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escaped).collect())
 }
 
 /// Whether anything in the list stops the service.
@@ -162,6 +176,14 @@ mod tests {
              warning: A_PROT is not a variable of a: did you mean A_PORT?"
         );
         assert_eq!(status(&problems), crate::exit::CONTRACT);
+    }
+
+    #[test]
+    fn no_name_path_or_value_makes_a_line_of_its_own() {
+        let problem =
+            Problem::error("A\tB", "names /x\n  2. FAKE\u{1b}[2J, which is not there").from_source("a\rb\u{202e}c");
+        let expected = "A\\tB names /x\\n  2. FAKE\\u{1b}[2J, which is not there\n     from: a\\rb\\u{202e}c";
+        assert_eq!(problem.to_string(), expected);
     }
 
     #[test]

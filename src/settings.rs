@@ -18,14 +18,18 @@ use std::path::PathBuf;
 use tera::Context;
 
 use self::groups::Instance;
+pub(crate) use self::groups::{instance_of, split_group_name};
 use self::sources::Raw;
 use crate::container::Container;
-use crate::contract::{Contract, Export, Variable};
+use crate::contract::{Contract, Export, Passthrough, Variable};
 use crate::env::{Environment, SecretFiles};
 use crate::exit;
 use crate::expression::Expressions;
 use crate::report::Problem;
-use crate::value::{Value, ValueType};
+use crate::value::{Value, ValueType, parse_percent, show_bytes};
+
+/// A percentage of memory is rounded down to whole ones.
+const MEBIBYTE: u64 = 1 << 20;
 
 /// How strictly, and with what at hand.
 #[derive(Debug, Clone)]
@@ -108,6 +112,16 @@ pub fn load(contract: &Contract, environment: &Environment, options: &Options) -
     (loader.settings, loader.problems)
 }
 
+/// Whether a variable that no contract declares is a key of this passthrough.
+pub(crate) fn is_passed_through(passthrough: &Passthrough, name: &str) -> bool {
+    let Passthrough { prefix, extra, literal, keys, .. } = passthrough;
+    let starts = |prefix: &String| name.starts_with(prefix.as_str());
+    starts(prefix)
+        || name == extra
+        || literal.iter().any(starts)
+        || passthrough::key_of_native_name(keys, name).is_some()
+}
+
 struct Loader<'a> {
     contract: &'a Contract,
     options: &'a Options,
@@ -121,6 +135,8 @@ struct Loader<'a> {
     known: BTreeSet<String>,
     /// Keys without a value because theirs was wrong: what depends on them is not reported again.
     broken: BTreeSet<String>,
+    /// Keys whose values are in files of another machine, and what is worked out from those.
+    unknown: BTreeSet<String>,
 }
 
 impl<'a> Loader<'a> {
@@ -145,6 +161,7 @@ impl<'a> Loader<'a> {
             problems: vec![],
             known: BTreeSet::new(),
             broken: BTreeSet::new(),
+            unknown: BTreeSet::new(),
         }
     }
 
@@ -191,8 +208,19 @@ impl<'a> Loader<'a> {
         if variable.is_secret() && !raw.text.is_empty() {
             self.settings.secrets.push((name.to_owned(), raw.text.clone()));
         }
+        if raw.unknown {
+            let value = Value::Text(raw.text);
+            self.unknown.insert(self.key_of_name(name));
+            self.record(name, variable, Some((&value_type, &value)), raw.source);
+            return Some(value);
+        }
         if let Source::File(_) = raw.source {
             self.keep_secrets_within(name, &raw.text);
+        }
+        if self.is_part_of_broken(variable, &raw.text) {
+            self.broken.insert(self.key_of_name(name));
+            self.record(name, variable, None, raw.source);
+            return None;
         }
         match self.typed(variable, &value_type, &raw.text) {
             Ok(value) => {
@@ -204,6 +232,7 @@ impl<'a> Loader<'a> {
                 Some(value)
             }
             Err((what, accepted)) => {
+                let what = what + &self.said_of_memory(variable, &raw.source);
                 let problem = Problem::error(name, what).accepted(accepted).from_source(raw.source.to_string());
                 self.problems.push(problem);
                 self.record(name, variable, None, raw.source);
@@ -213,15 +242,13 @@ impl<'a> Loader<'a> {
     }
 
     fn typed(&self, variable: &Variable, kind: &ValueType, text: &str) -> Result<Value, (String, String)> {
-        if let (Some(whole), Some(percent)) = (&variable.percent_of, text.trim().strip_suffix('%')) {
-            let reject = |what: &str| (what.to_owned(), format!("{}, or a percentage", kind.accepted()));
-            let percent: f64 = percent.trim().parse().map_err(|_| reject("is not a percentage"))?;
-            let whole = self.expressions.text(whole, &self.settings.context).map_err(|why| reject(&why))?;
-            let whole: f64 = whole.trim().parse().map_err(|_| reject("is a percentage of something unknown"))?;
-            if !(0.0..=100.0).contains(&percent) {
-                return Err(reject("is not between 0% and 100%"));
-            }
-            return Ok(Value::Size((whole * percent / 100.0) as u64));
+        if let Some((whole, text)) = percentage(variable, text) {
+            let reject = |what: String| (what, format!("{}, or a percentage", kind.accepted()));
+            let percent = parse_percent(text).ok_or_else(|| reject("is not a percentage, 0% to 100%".into()))?;
+            let whole = self.expressions.text(whole, &self.settings.context).map_err(reject)?;
+            let whole: f64 = whole.trim().parse().map_err(|_| reject("is a percentage of something unknown".into()))?;
+            let bytes = (whole * percent / 100.0) as u64 / MEBIBYTE * MEBIBYTE;
+            return kind.of_bytes(bytes).map_err(|why| reject(why.what));
         }
         let either = |accepted: String| match variable.percent_of {
             Some(_) => format!("{accepted}, or a percentage"),
@@ -230,14 +257,44 @@ impl<'a> Loader<'a> {
         kind.parse(text).map_err(|rejection| (rejection.what, either(rejection.accepted)))
     }
 
+    /// What an operator who set nothing has to know: the memory that a default is worked out from.
+    fn said_of_memory(&self, variable: &Variable, source: &Source) -> String {
+        let default = variable.default.as_ref().filter(|_| *source == Source::Default);
+        if !default.is_some_and(|default| default.0.contains("container.memory")) {
+            return String::new();
+        }
+        let Container { memory, memory_limited, .. } = &self.options.container;
+        let whose = if *memory_limited { "container's memory limit" } else { "machine's memory" };
+        format!(": its default is a part of the {whose}, {}", show_bytes(*memory))
+    }
+
+    /// Whether the text is a percentage of what is wrong itself, and reported already.
+    fn is_part_of_broken(&self, variable: &Variable, text: &str) -> bool {
+        percentage(variable, text).is_some_and(|(whole, _)| self.uses_broken(whole))
+    }
+
+    fn uses_broken(&self, expression: &str) -> bool {
+        let names = Expressions::default().variables(expression).unwrap_or_default();
+        names.iter().any(|name| self.broken.contains(name))
+    }
+
+    /// Whether what an expression gives depends on the content of a file of another machine.
+    pub(super) fn is_unknown(&self, expression: &str) -> bool {
+        self.unknown.iter().any(|name| crate::expression::reads_content(expression, name))
+    }
+
     fn default(&mut self, name: &str, variable: &Variable, instance: Option<&Instance>) -> Option<Raw> {
         let expression = &variable.default.as_ref()?.0;
         let text = self.expressions.text(expression, &self.context_with(instance));
         match text {
             Ok(text) if text.is_empty() => None,
-            Ok(text) => Some(Raw { text, source: Source::Default }),
+            Ok(text) => {
+                let unknown = self.is_unknown(expression);
+                Some(Raw { text, source: Source::Default, unknown })
+            }
             Err(why) => {
                 self.report_expression(name, "the default", expression, &why);
+                self.broken.insert(self.key_of_name(name));
                 None
             }
         }
@@ -245,8 +302,7 @@ impl<'a> Loader<'a> {
 
     /// An expression that failed because of a variable already reported is not a second problem.
     pub(super) fn report_expression(&mut self, name: &str, what: &str, expression: &str, why: &str) {
-        let words = Expressions::default().variables(expression).unwrap_or_default();
-        if !words.iter().any(|word| self.broken.contains(word)) && !crate::report::has_errors(&self.problems) {
+        if !self.uses_broken(expression) && !crate::report::has_errors(&self.problems) {
             let message = format!("has a mistake in its contract: {what}: {why}");
             self.problems.push(Problem::error(name, message).with_status(exit::TEMPLATE));
         }
@@ -285,6 +341,12 @@ impl<'a> Loader<'a> {
         let key = self.key_of_name(name);
         self.settings.settings.push(Setting { name: name.into(), key, shown, source, secret: variable.is_secret() });
     }
+}
+
+/// What a percentage is of, and the percentage, where the text is one and the variable takes it.
+fn percentage<'v, 't>(variable: &'v Variable, text: &'t str) -> Option<(&'v str, &'t str)> {
+    let text = text.trim();
+    variable.percent_of.as_deref().filter(|_| text.ends_with('%')).map(|whole| (whole, text))
 }
 
 #[cfg(test)]
@@ -344,9 +406,27 @@ mod tests {
         [[env]]
         name = "DEMO_HEAP"
         type = "jvmsize"
+        min = "64m"
         default = "{{ container.memory | fraction(of=0.5) | jvmsize }}"
         percent-of = "{{ container.memory }}"
         doc = "Heap."
+
+        [[env]]
+        name = "DEMO_PART"
+        type = "bytes"
+        percent-of = "{{ heap }}"
+        doc = "Part of the heap."
+
+        [[env]]
+        name = "DEMO_CATALOGS_NAMED"
+        type = "string"
+        doc = "Catalogs there are."
+
+        [[env]]
+        name = "DEMO_PIN"
+        type = "int"
+        file = true
+        doc = "Pin."
 
         [[env]]
         name = "DEMO_CACHE"
@@ -359,6 +439,7 @@ mod tests {
         key = "catalogs"
         prefix = "DEMO_CATALOG_"
         passthrough = "properties"
+        always = "{{ catalogs_named | default(value='') }}"
         doc = "Catalogs."
         [[group.env]]
         name = "URI"
@@ -385,6 +466,28 @@ mod tests {
         name = "double"
         type = "int"
         value = "{{ port * 2 }}"
+
+        [[let]]
+        name = "pin_again"
+        type = "int"
+        value = "{% if pin is defined %}{{ pin }}{% endif %}"
+
+        [[check]]
+        when = "pin_again"
+        require = "pin_again < 1000"
+        variables = ["DEMO_PIN"]
+        message = "is too high"
+
+        [[check]]
+        require = "grace is not defined or grace != 9000"
+        variables = ["DEMO_PORT", "DEMO_GRACE"]
+        message = "do not go together"
+
+        [[check]]
+        when = "grace"
+        require = "not pin"
+        variables = ["DEMO_GRACE"]
+        message = "needs no pin"
 
         [[check]]
         require = "port != 9000"
@@ -438,11 +541,43 @@ mod tests {
                 "error: DEMO_PORT is not a port",
                 "error: DEMO_PASSWORD is required",
                 "error: DEMO_GRACE is a duration without its unit",
-                "error: DEMO_HEAP is not between 0% and 100%",
+                "error: DEMO_HEAP is not a percentage, 0% to 100%",
                 "warning: DEMO_CACHE has no effect: the cache is gone since 2023",
                 "warning: DEMO_PROT is not a variable of demo: did you mean DEMO_PORT?",
             ]
         );
+    }
+
+    #[test]
+    fn a_percentage_is_held_to_the_bounds_of_its_size() {
+        let (settings, problems) = run(&[GOOD, ("DEMO_HEAP", " 33.3 %")], &options());
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(number(&settings, "heap"), Some(1363 << 20));
+        for (text, why) in [
+            ("1%", "comes to 40m, which is out of range"),
+            ("0%", "comes to 0, which is out of range"),
+            ("1e1%", "is not a percentage, 0% to 100%"),
+            ("+10%", "is not a percentage, 0% to 100%"),
+            ("%", "is not a percentage, 0% to 100%"),
+        ] {
+            assert_eq!(run(&[GOOD, ("DEMO_HEAP", text)], &options()).1, [format!("error: DEMO_HEAP {why}")]);
+        }
+    }
+
+    #[test]
+    fn a_percentage_of_what_is_wrong_is_not_a_second_problem() {
+        let (settings, problems) = run(&[GOOD, ("DEMO_HEAP", "8"), ("DEMO_PART", "30%")], &options());
+        assert_eq!(problems, ["error: DEMO_HEAP is a size without its unit"]);
+        assert_eq!(number(&settings, "part"), None);
+    }
+
+    #[test]
+    fn a_default_that_is_out_of_range_names_the_memory_it_is_a_part_of() {
+        let mut small = options();
+        small.container.memory = 100 << 20;
+        let (_, problems) = run(&[GOOD], &small);
+        let expected = "DEMO_HEAP is out of range: its default is a part of the container's memory limit, 100MiB";
+        assert_eq!(problems, [format!("error: {expected}")]);
     }
 
     #[test]
@@ -490,6 +625,29 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_of_a_secret_that_is_on_another_machine() {
+        let here = std::env::temp_dir().join(format!("dl-entry-settings-{}", std::process::id()));
+        std::fs::write(&here, "changeme").unwrap();
+        let (settings, problems) = run(&[("DEMO_PASSWORD_FILE", here.to_str().unwrap())], &options());
+        std::fs::remove_file(&here).unwrap();
+        assert_eq!(problems, [""; 0], "this machine's file is not that machine's");
+        assert!(settings.context.get("password").unwrap().as_str().unwrap().starts_with("‹the content of /"));
+        // A number, a rule about it and one about whether it is there.
+        let (_, problems) = run(&[GOOD, ("DEMO_PIN_FILE", "/run/pin")], &options());
+        assert_eq!(problems, [""; 0]);
+        let (_, problems) = run(&[GOOD, ("DEMO_PIN", "4711")], &options());
+        assert_eq!(problems, ["error: DEMO_PIN is too high"]);
+        let (_, problems) = run(&[GOOD, ("DEMO_PIN_FILE", "/run/pin"), ("DEMO_GRACE", "1s")], &options());
+        assert_eq!(problems, ["error: DEMO_GRACE needs no pin"]);
+    }
+
+    #[test]
+    fn what_is_said_of_an_old_name_names_what_was_set() {
+        let (_, problems) = run(&[("LEGACY_PASSWORD", GOOD.1), ("DEMO_PASSWORD_FILE", "/x")], &options());
+        assert_eq!(problems[1..], ["error: LEGACY_PASSWORD, DEMO_PASSWORD_FILE are both set"]);
+    }
+
+    #[test]
     fn groups_are_found_by_their_longest_ending_and_by_old_names() {
         let pairs = [
             GOOD,
@@ -515,6 +673,54 @@ mod tests {
         assert_eq!(catalogs[1]["nessie_uri"], "http://n");
         assert_eq!(catalogs[1]["properties"], serde_json::json!({"hive.key-x": "1", "a.b-c": "2"}));
         assert_eq!(catalogs[1]["secret_key"], "‹the content of /s›");
+    }
+
+    #[test]
+    fn a_name_is_never_its_own_correction() {
+        let (_, problems) = run(&[GOOD, ("DEMO_CATALOG__URI", "http://a")], &options());
+        assert_eq!(problems, ["warning: DEMO_CATALOG__URI is not a variable of demo and has no effect"]);
+    }
+
+    #[test]
+    fn a_rule_says_where_the_values_came_from() {
+        let contract = Contract::from_toml(CONTRACT).unwrap();
+        let sources = |pairs: &[(&str, &str)]| {
+            let (_, problems) = load(&contract, &Environment::from_pairs(pairs.iter().copied()), &options());
+            problems.into_iter().map(|problem| problem.source).collect::<Vec<_>>()
+        };
+        assert_eq!(sources(&[GOOD, ("DEMO_PORT", "9000")]), [Some("environment".to_owned())]);
+        let sum = [GOOD, ("DEMO_PORT", "9001"), ("DEMO_GRACE", "9s")];
+        assert_eq!(sources(&sum), [Some("environment".to_owned())]);
+        let with_default = [GOOD, ("DEMO_GRACE", "9s")];
+        assert_eq!(sources(&with_default), [Some("default (DEMO_PORT), environment (DEMO_GRACE)".to_owned())]);
+    }
+
+    #[test]
+    fn two_spellings_of_one_item_are_an_error() {
+        let pairs = [GOOD, ("DEMO_CATALOG_LAKE_URI", "http://a"), ("DEMO_CATALOG_lake_URI", "http://b")];
+        let (settings, problems) = run(&pairs, &options());
+        assert_eq!(problems, ["error: DEMO_CATALOG_lake_URI spells lake in another way than DEMO_CATALOG_LAKE_…"]);
+        let catalogs = serde_json::to_value(settings.context.get("catalogs").unwrap()).unwrap();
+        assert_eq!(catalogs.as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn a_declared_item_is_spelt_as_its_variables_spell_it() {
+        let items = |pairs: &[(&str, &str)]| {
+            let (settings, problems) = run(&[&[GOOD], pairs].concat(), &options());
+            assert_eq!(problems, [""; 0]);
+            let catalogs = serde_json::to_value(settings.context.get("catalogs").unwrap()).unwrap();
+            let text = |catalog: &serde_json::Value, key: &str| catalog[key].as_str().unwrap_or("-").to_owned();
+            let catalogs = catalogs.as_array().unwrap().iter();
+            catalogs.map(|one| ["name", "spelling", "uri"].map(|key| text(one, key)).join(" ")).collect::<Vec<_>>()
+        };
+        let named = |names| ("DEMO_CATALOGS_NAMED", names);
+        assert_eq!(items(&[named("my-cat")]), ["my-cat MY_CAT -"]);
+        assert_eq!(items(&[named("my-cat"), ("DEMO_CATALOG_MY_CAT_URI", "http://a")]), ["my-cat MY_CAT http://a"]);
+        assert_eq!(items(&[("DEMO_CATALOG_MY-CAT_URI", "http://a")]), ["my-cat MY-CAT http://a"]);
+        assert_eq!(items(&[named("sales"), ("DEMO_CATALOG_sales_URI", "http://a")]), ["sales sales http://a"]);
+        assert_eq!(items(&[named("a-b,a_b"), ("DEMO_CATALOG_A_B_URI", "http://a")]), ["a-b A-B -", "a_b A_B http://a"]);
+        assert_eq!(items(&[named("a-b, a_b")]), ["a-b A-B -", "a_b A_B -"]);
     }
 
     #[test]
@@ -600,6 +806,15 @@ mod tests {
         let pairs = [(OsString::from("DEMO_PASSWORD"), bytes()), (OsString::from("OTHER"), bytes())];
         let (settings, problems) = load(&contract, &Environment::from_pairs(pairs), &options());
         assert_eq!(problems[0].to_string(), "DEMO_PASSWORD is not UTF-8 text\n     from: environment");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let beside = [(OsString::from("DEMO_PASSWORD"), bytes()), ("LEGACY_PASSWORD".into(), GOOD.1.into())];
+        let (_, problems) = load(&contract, &Environment::from_pairs(beside), &options());
+        assert_eq!(problems[0].to_string(), "DEMO_PASSWORD is not UTF-8 text\n     from: environment");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let old = [(OsString::from("LEGACY_PASSWORD"), bytes())];
+        let (_, problems) = load(&contract, &Environment::from_pairs(old), &options());
+        assert_eq!(problems[0].to_string(), "LEGACY_PASSWORD is not UTF-8 text\n     from: environment");
+        assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(settings.inherited, [(OsString::from("OTHER"), bytes())]);
     }
 }

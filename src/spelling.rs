@@ -19,6 +19,11 @@ pub fn edit_distance(one: &str, other: &str) -> usize {
     rows[one.len()][other.len()]
 }
 
+/// How far a name may be from what was probably meant: at most `most`, and a third of a short one.
+pub fn tolerance(name: &str, most: usize) -> usize {
+    most.min(name.chars().count() / 3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +33,11 @@ mod tests {
         assert_eq!(edit_distance("PORT", "PROT"), 1);
         assert_eq!(edit_distance("PORT", "PORTS"), 1);
         assert_eq!(edit_distance("PORT", "HOST"), 2);
+    }
+
+    #[test]
+    fn a_short_name_is_not_taken_for_another() {
+        assert_eq!([tolerance("foo", 3), tolerance("retries", 3), tolerance("a.long.key", 3)], [1, 2, 3]);
+        assert!(edit_distance("foo", "pool") > tolerance("foo", 3));
     }
 }

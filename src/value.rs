@@ -68,13 +68,23 @@ pub enum ValueType {
     /// A name that needs no quoting in SQL or a file: a letter or `_`, then letters, digits, `_` and `-`.
     Identifier,
     Version,
-    Json,
+    Json {
+        shape: JsonShape,
+    },
     Yaml,
     /// Lines of `key=value`, as java.util.Properties reads them.
     Properties,
     Secret {
         min_length: usize,
     },
+}
+
+/// What a JSON document must be at its top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonShape {
+    Any,
+    Object,
+    Array,
 }
 
 /// What must be at a path before the service starts.
@@ -160,7 +170,7 @@ impl ValueType {
             },
             "identifier" => ValueType::Identifier,
             "version" => ValueType::Version,
-            "json" => ValueType::Json,
+            "json" => ValueType::Json { shape: json_shape(variable.of.as_deref())? },
             "yaml" => ValueType::Yaml,
             "properties" => ValueType::Properties,
             // Fewer cannot be kept out of what is printed (`redact::SHORTEST_SECRET`).
@@ -214,7 +224,11 @@ impl ValueType {
             ValueType::Text { .. } => "a text".into(),
             ValueType::Identifier => "a name: a letter or _, then letters, digits, _ or -".into(),
             ValueType::Version => "a version such as 476 or 0.99.0".into(),
-            ValueType::Json => "a JSON document".into(),
+            ValueType::Json { shape } => match shape {
+                JsonShape::Any => "a JSON document".into(),
+                JsonShape::Object => "a JSON object: {…}".into(),
+                JsonShape::Array => "a JSON array: […]".into(),
+            },
             ValueType::Yaml => "a YAML document".into(),
             ValueType::Properties => "lines of key=value".into(),
             ValueType::Secret { min_length: 0 | 1 } => "a secret".into(),
@@ -232,7 +246,7 @@ impl ValueType {
             self,
             ValueType::Text { .. }
                 | ValueType::Secret { .. }
-                | ValueType::Json
+                | ValueType::Json { .. }
                 | ValueType::Yaml
                 | ValueType::Properties
         );
@@ -264,10 +278,16 @@ impl ValueType {
             ValueType::Hostport { port } => {
                 parse_hostport(word, *port).map(Value::Text).ok_or_else(|| reject("is not host:port"))
             }
+            // An empty list would take the place of a default that is not: of who may log in, for one.
+            ValueType::List { .. } if !text.is_empty() && word.split(',').all(|item| item.trim().is_empty()) => {
+                Err(reject("has no item in it"))
+            }
             ValueType::List { item } => parse_list(word, item, &reject),
-            ValueType::Words => split_words(word)
-                .map(|words| Value::List(words.into_iter().map(Value::Text).collect()))
-                .ok_or_else(|| reject("has an unclosed quote")),
+            ValueType::Words => match split_words(word) {
+                None => Err(reject("has an unclosed quote")),
+                Some(words) if words.is_empty() && !text.is_empty() => Err(reject("has no word in it")),
+                Some(words) => Ok(Value::List(words.into_iter().map(Value::Text).collect())),
+            },
             ValueType::Enum { values, synonyms } => {
                 choose(word, values, synonyms).map(Value::Text).ok_or_else(|| reject("is not a known choice"))
             }
@@ -286,9 +306,7 @@ impl ValueType {
             ValueType::Version => {
                 is_version(word).then(|| Value::Text(word.into())).ok_or_else(|| reject("is not a version"))
             }
-            ValueType::Json => serde_json::from_str(text)
-                .map(Value::Json)
-                .map_err(|error| reject(&format!("is not JSON (line {}, column {})", error.line(), error.column()))),
+            ValueType::Json { shape } => parse_json(text, *shape).map(Value::Json).map_err(|what| reject(&what)),
             ValueType::Yaml => check_yaml(text).map(|()| Value::Text(text.into())).map_err(|what| reject(&what)),
             ValueType::Properties => parse_properties(text).map(Value::Map).map_err(|what| reject(&what)),
             // A short secret is insecure, not unreadable: `settings` decides what that means.
@@ -300,6 +318,23 @@ impl ValueType {
         let reject = |what: String| Rejection { what, accepted: self.accepted() };
         let bytes = size.map_err(|why| reject(why.what))?;
         within(bytes, min, max).map(Value::Size).ok_or_else(|| reject("is out of range".into()))
+    }
+
+    /// So many bytes, where this type of size takes as many.
+    ///
+    /// # Errors
+    /// They are fewer than `min` or more than `max`.
+    pub fn of_bytes(&self, bytes: u64) -> Result<Value, Rejection> {
+        let (ValueType::Datasize { min, max } | ValueType::Jvmsize { min, max } | ValueType::Bytes { min, max }) = self
+        else {
+            return Ok(Value::Size(bytes));
+        };
+        let value = Value::Size(bytes);
+        let reject = || Rejection {
+            what: format!("comes to {}, which is out of range", self.show(&value)),
+            accepted: self.accepted(),
+        };
+        within(bytes, min, max).map(Value::Size).ok_or_else(reject)
     }
 
     /// The value as an operator would write it; secrets are the caller's business.
@@ -368,6 +403,15 @@ fn exists(text: Option<&str>) -> Result<Exists, String> {
     }
 }
 
+fn json_shape(of: Option<&str>) -> Result<JsonShape, String> {
+    match of {
+        None => Ok(JsonShape::Any),
+        Some("object") => Ok(JsonShape::Object),
+        Some("array") => Ok(JsonShape::Array),
+        Some(other) => Err(format!("`of` is {other:?}; a json is an object or an array")),
+    }
+}
+
 fn checked_pattern(pattern: &str) -> Result<String, String> {
     regex_lite::Regex::new(pattern).map(|_| pattern.to_owned()).map_err(|error| format!("pattern {pattern:?}: {error}"))
 }
@@ -414,7 +458,8 @@ pub fn parse_port(text: &str) -> Option<u16> {
     parse_int(text).and_then(|number| u16::try_from(number).ok()).filter(|port| *port > 0)
 }
 
-fn parse_percent(text: &str) -> Option<f64> {
+/// `12.5%` or `12.5`, from 0 to 100.
+pub fn parse_percent(text: &str) -> Option<f64> {
     let number = parse_float(text.strip_suffix('%').unwrap_or(text).trim_end())?;
     (0.0..=100.0).contains(&number).then_some(number)
 }
@@ -440,8 +485,19 @@ fn size_in(text: &str, what: &str, factor: impl Fn(&str) -> Option<u64>) -> Resu
     Ok(bytes as u64)
 }
 
+/// A number without a unit and without a sign: bytes, as many as the services and expressions can count.
+fn plain_bytes(text: &str) -> Option<Result<u64, Rejection>> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let too_large = || Rejection { what: "is too large".into(), accepted: String::new() };
+    digits.then(|| parse_int(text).map(i64::unsigned_abs).ok_or_else(too_large))
+}
+
 fn binary_factor(unit: &str) -> Option<u64> {
     let lower = unit.to_ascii_lowercase();
+    // An "i" stands between a prefix and the byte: `5i` is no size.
+    if matches!(lower.as_str(), "i" | "ib") {
+        return None;
+    }
     let prefix = lower.strip_suffix("ib").or_else(|| lower.strip_suffix(['b', 'i'])).unwrap_or(&lower);
     ["", "k", "m", "g", "t", "p"].iter().position(|name| *name == prefix).map(|power| KIB.pow(power as u32))
 }
@@ -453,16 +509,17 @@ pub fn parse_datasize(text: &str) -> Result<u64, Rejection> {
 
 /// `2g`, `512m`, `8G`, `2GB`, `1073741824`: what `-Xmx` takes and what people write for it.
 pub fn parse_jvmsize(text: &str) -> Result<u64, Rejection> {
-    match text.parse::<u64>() {
-        Ok(bytes) if bytes >= KIB * KIB => Ok(bytes),
-        _ => size_in(text, "a JVM size", binary_factor),
+    match plain_bytes(text) {
+        Some(Ok(bytes)) if bytes < KIB * KIB => size_in(text, "a JVM size", binary_factor),
+        Some(bytes) => bytes,
+        None => size_in(text, "a JVM size", binary_factor),
     }
 }
 
 /// `512MiB` is 512·1024², `512MB` is 512·1000²; a plain number is bytes.
 pub fn parse_bytes(text: &str) -> Result<u64, Rejection> {
-    if let Ok(bytes) = text.parse::<u64>() {
-        return Ok(bytes);
+    if let Some(bytes) = plain_bytes(text) {
+        return bytes;
     }
     size_in(text, "a size", |unit| {
         let lower = unit.to_ascii_lowercase();
@@ -473,6 +530,9 @@ pub fn parse_bytes(text: &str) -> Result<u64, Rejection> {
         ["", "k", "m", "g", "t", "p"].iter().position(|name| *name == prefix).map(|power| 1000u64.pow(power as u32))
     })
 }
+
+/// 31 thousand years, in milliseconds.
+const LONGEST: f64 = 1e15;
 
 const DURATION_UNITS: [(&str, f64); 8] = [
     ("ns", 1e-6),
@@ -490,7 +550,7 @@ pub fn parse_duration(text: &str) -> Result<u64, Rejection> {
     let reject = |what: &str| Rejection { what: what.into(), accepted: String::new() };
     let upper = text.to_ascii_uppercase();
     if let Some(iso) = upper.strip_prefix('P') {
-        return parse_iso_duration(iso).ok_or_else(|| reject("is not a duration"));
+        return whole_millis(parse_iso_duration(iso).ok_or_else(|| reject("is not a duration"))?);
     }
     let mut rest = text;
     let mut total = 0.0;
@@ -505,11 +565,21 @@ pub fn parse_duration(text: &str) -> Result<u64, Rejection> {
         total += number * factor.ok_or_else(|| reject("has an unknown unit"))?;
         rest = &tail[end..];
     }
-    let sensible = !text.is_empty() && total <= 1e15 && (total == 0.0 || total >= 1.0);
-    sensible.then_some(total.round() as u64).ok_or_else(|| reject("is not a duration of at least 1ms"))
+    if text.is_empty() { Err(reject("is not a duration")) } else { whole_millis(total) }
 }
 
-fn parse_iso_duration(text: &str) -> Option<u64> {
+/// Milliseconds that make sense: some or none, and not a fraction of one.
+fn whole_millis(total: f64) -> Result<u64, Rejection> {
+    let reject = |what: &str| Rejection { what: what.into(), accepted: String::new() };
+    match total {
+        0.0 => Ok(0),
+        less if less < 1.0 => Err(reject("is not a duration of at least 1ms")),
+        more if more > LONGEST => Err(reject("is too long")),
+        millis => Ok(millis.round() as u64),
+    }
+}
+
+fn parse_iso_duration(text: &str) -> Option<f64> {
     let (date, time) = text.split_once('T').unwrap_or((text, ""));
     let mut total = 0.0;
     for (part, units) in [
@@ -524,7 +594,7 @@ fn parse_iso_duration(text: &str) -> Option<u64> {
             rest = &tail[1..];
         }
     }
-    (!text.is_empty() && text != "T").then_some(total.round() as u64)
+    (!text.is_empty() && text != "T").then_some(total)
 }
 
 fn largest_unit(number: u64, units: &[(&'static str, u64)]) -> (u64, &'static str) {
@@ -672,6 +742,16 @@ fn is_version(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_'))
 }
 
+fn parse_json(text: &str, shape: JsonShape) -> Result<serde_json::Value, String> {
+    let value: serde_json::Value = serde_json::from_str(text)
+        .map_err(|error| format!("is not JSON (line {}, column {})", error.line(), error.column()))?;
+    match shape {
+        JsonShape::Object if !value.is_object() => Err("is JSON, but not an object".into()),
+        JsonShape::Array if !value.is_array() => Err("is JSON, but not an array".into()),
+        _ => Ok(value),
+    }
+}
+
 fn check_yaml(text: &str) -> Result<(), String> {
     let mut parser = saphyr_parser::Parser::new_from_str(text);
     let broken = parser.find_map(Result::err);
@@ -750,7 +830,10 @@ mod tests {
         assert_eq!(duration("60 sec"), Err("has an unknown unit".into()));
         assert_eq!(duration("1ns"), Err("is not a duration of at least 1ms".into()));
         assert_eq!(duration("PT"), Ok(0).and(Err("is not a duration".into())));
-        assert_eq!(duration(""), Err("is not a duration of at least 1ms".into()));
+        assert_eq!(duration("PT0.0001S"), Err("is not a duration of at least 1ms".into()));
+        assert_eq!(duration("PT99999999999999999999S"), Err("is too long".into()));
+        assert_eq!(duration("99999999999d"), Err("is too long".into()));
+        assert_eq!(duration(""), Err("is not a duration".into()));
         let shown = ValueType::Duration { min: None, max: None }.parse("60").unwrap_err();
         assert_eq!(shown.accepted, "a duration with its unit: 60s, 2m, 1h30m or PT1M30S");
     }
@@ -768,6 +851,13 @@ mod tests {
         assert_eq!(parse_jvmsize("2").unwrap_err().what, "is a size without its unit");
         assert_eq!(parse_datasize("4GX").unwrap_err().what, "has an unknown unit");
         assert_eq!(parse_datasize("99999999999PB").unwrap_err().what, "is too large");
+        for parse in [parse_jvmsize, parse_bytes] {
+            assert_eq!(parse("18446744073709551615").unwrap_err().what, "is too large");
+            assert_eq!(parse("99999999999999999999").unwrap_err().what, "is too large");
+            assert!(parse("+1073741824").is_err());
+            assert_eq!(parse("5i").unwrap_err().what, "has an unknown unit");
+            assert_eq!(parse("5ib").unwrap_err().what, "has an unknown unit");
+        }
         assert_eq!(show_datasize(1536 << 20), "1536MB");
         assert_eq!(show_jvmsize(2 << 30), "2g");
     }
@@ -804,6 +894,29 @@ mod tests {
         assert_eq!(split_words(r#"--a "b c" 'd$e' f\ g"#).unwrap(), ["--a", "b c", "d$e", "f g"]);
         assert_eq!(split_words(""), Some(vec![]));
         assert_eq!(split_words("'open"), None);
+    }
+
+    #[test]
+    fn a_list_that_is_set_has_an_item() {
+        let list = ValueType::List { item: Box::new(ValueType::Identifier) };
+        for text in [",", " ", " , ,", "\t"] {
+            assert_eq!(list.parse(text).unwrap_err().what, "has no item in it", "{text:?}");
+        }
+        assert_eq!(list.parse("a,,b").unwrap(), Value::List(vec![Value::Text("a".into()), Value::Text("b".into())]));
+        assert_eq!(ValueType::Words.parse(" ").unwrap_err().what, "has no word in it");
+        assert_eq!(ValueType::Words.parse("''").unwrap(), Value::List(vec![Value::Text(String::new())]));
+    }
+
+    #[test]
+    fn a_document_that_must_be_an_object_is_one() {
+        let what = |shape, text| ValueType::Json { shape }.parse(text).err().map(|why| why.what);
+        for text in ["[]", "null", "5", "\"x\"", "false"] {
+            assert_eq!(what(JsonShape::Object, text).as_deref(), Some("is JSON, but not an object"), "{text}");
+            assert_eq!(what(JsonShape::Any, text), None, "{text}");
+        }
+        assert_eq!(what(JsonShape::Object, "{}"), None);
+        assert_eq!(what(JsonShape::Array, "[]"), None);
+        assert_eq!(what(JsonShape::Array, "{}").as_deref(), Some("is JSON, but not an array"));
     }
 
     #[test]

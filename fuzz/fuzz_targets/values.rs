@@ -1,7 +1,7 @@
 //! Any text is of a type or is not, and what a value is shown as is that value again.
 #![no_main]
 
-use dl_entry::value::{Exists, ValueType};
+use dl_entry::value::{Exists, JsonShape, ValueType};
 use libfuzzer_sys::fuzz_target;
 
 fn types() -> Vec<ValueType> {
@@ -18,7 +18,7 @@ fn types() -> Vec<ValueType> {
         ValueType::Path { exists: Exists::Unchecked },
         ValueType::Identifier,
         ValueType::Version,
-        ValueType::Json,
+        ValueType::Json { shape: JsonShape::Any },
         ValueType::Yaml,
         ValueType::Properties,
         text(),

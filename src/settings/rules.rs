@@ -2,17 +2,22 @@
 
 use tera::Context;
 
-use super::Loader;
+use super::{Loader, Source};
 use crate::contract::{Check, CheckSeverity, Derived};
 use crate::expression::{Expressions, each_parts};
 use crate::report::Problem;
-use crate::value::{Value, ValueType};
+use crate::value::{JsonShape, Value, ValueType};
 
 impl Loader<'_> {
     pub(super) fn work_out_derived(&mut self) {
         for derived in &self.contract.derived {
             match self.derive(derived) {
-                Ok(Some(value)) => self.settings.context.insert_value(derived.name.clone(), value.to_tera()),
+                Ok(Some(value)) => {
+                    if self.is_unknown(&derived.value) {
+                        self.unknown.insert(derived.name.clone());
+                    }
+                    self.settings.context.insert_value(derived.name.clone(), value.to_tera());
+                }
                 Ok(None) => {}
                 Err(why) => {
                     self.report_expression(&derived.name, "its value", &derived.value, &why);
@@ -31,7 +36,8 @@ impl Loader<'_> {
             self.settings.secrets.push((derived.name.clone(), text.clone()));
         }
         self.keep_secrets_within(&derived.name, &text);
-        let Some(kind) = &derived.kind else { return Ok(Some(Value::Text(text))) };
+        let kind = derived.kind.as_ref().filter(|_| !self.is_unknown(&derived.value));
+        let Some(kind) = kind else { return Ok(Some(Value::Text(text))) };
         parse_derived(kind, &text).map(Some)
     }
 
@@ -61,15 +67,15 @@ impl Loader<'_> {
         };
         match self.expressions.holds(&condition, context) {
             Ok(true) => {}
-            Ok(false) if self.depends_on_broken(&check.require) => {}
+            Ok(false) if self.depends_on_broken(&check.require) || self.is_unknown(&check.require) => {}
             Ok(false) => self.report_rule(check, context),
+            Err(_) if self.is_unknown(&condition) => {}
             Err(why) => self.report_expression(&check.variables.join(", "), "a rule", &check.require, &why),
         }
     }
 
     fn depends_on_broken(&self, condition: &str) -> bool {
-        let template = crate::expression::condition_template(condition);
-        Expressions::default().variables(&template).unwrap_or_default().iter().any(|name| self.broken.contains(name))
+        self.uses_broken(&crate::expression::condition_template(condition))
     }
 
     fn report_rule(&mut self, check: &Check, context: &Context) {
@@ -77,13 +83,30 @@ impl Loader<'_> {
         let variables = check.variables.iter().map(text).collect::<Vec<_>>().join(", ");
         let accepted = check.accepted.as_ref().map(text).unwrap_or_default();
         let message = text(&check.message);
+        let problem = match check.severity {
+            CheckSeverity::Error => Problem::error(variables, message).accepted(accepted),
+            CheckSeverity::Warning => Problem::warning(variables, message).accepted(accepted),
+            CheckSeverity::Insecure => {
+                Problem::error(variables, message).accepted(format!("{accepted}; DL_ALLOW_INSECURE=1 lets this pass"))
+            }
+        };
+        let problem = Problem { source: self.sources_of(&problem.variable), ..problem };
         match check.severity {
-            CheckSeverity::Error => self.problems.push(Problem::error(variables, message).accepted(accepted)),
-            CheckSeverity::Warning => self.problems.push(Problem::warning(variables, message).accepted(accepted)),
-            CheckSeverity::Insecure => self.push_insecure(
-                Problem::error(variables, message).accepted(format!("{accepted}; DL_ALLOW_INSECURE=1 lets this pass")),
-            ),
+            CheckSeverity::Insecure => self.push_insecure(problem),
+            _ => self.problems.push(problem),
         }
+    }
+
+    /// Where the values of some variables came from; each by name where they came from different places.
+    fn sources_of(&self, variables: &str) -> Option<String> {
+        let setting = |name: &str| self.settings.settings.iter().find(|setting| setting.name == name);
+        let set = variables.split(", ").filter_map(setting).filter(|setting| setting.source != Source::Unset);
+        let sources: Vec<(&str, String)> = set.map(|one| (one.name.as_str(), one.source.to_string())).collect();
+        let (_, first) = sources.first()?;
+        if sources.iter().all(|(_, source)| source == first) {
+            return Some(first.clone());
+        }
+        Some(sources.iter().map(|(name, source)| format!("{source} ({name})")).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -94,7 +117,7 @@ fn parse_derived(kind: &str, text: &str) -> Result<Value, String> {
         "float" => ValueType::Float { min: None, max: None }.parse(text),
         "list" => ValueType::List { item: Box::new(ValueType::Text { pattern: None, accepted: None, min_length: 0 }) }
             .parse(text),
-        "json" => ValueType::Json.parse(text),
+        "json" => ValueType::Json { shape: JsonShape::Any }.parse(text),
         "string" => Ok(Value::Text(text.to_owned())),
         other => return Err(format!("unknown type {other:?}")),
     };

@@ -13,6 +13,14 @@ use crate::report::Problem;
 pub(super) struct Raw {
     pub text: String,
     pub source: Source,
+    /// The text only stands for a file that is on another machine: nothing can be said of it.
+    pub unknown: bool,
+}
+
+impl Raw {
+    pub(super) fn known(text: String, source: Source) -> Raw {
+        Raw { text, source, unknown: false }
+    }
 }
 
 impl Loader<'_> {
@@ -46,10 +54,12 @@ impl Loader<'_> {
         let aliases: Vec<(String, String, bool)> =
             declared.chain(of_groups).map(|(old, new, file)| (old.to_owned(), new.to_owned(), file)).collect();
         for (old, new, takes_file) in aliases {
+            let before = self.problems.len();
             self.rename(&old, &new);
             if takes_file {
                 self.rename(&format!("{old}_FILE"), &format!("{new}_FILE"));
             }
+            self.break_key_since(before, &new);
         }
     }
 
@@ -63,12 +73,14 @@ impl Loader<'_> {
         let Some(value) = self.text_of(old, false) else { return };
         let current = self.renamed.get(new).cloned();
         let beside = current.as_deref().unwrap_or(new);
-        match self.environment.get(beside).and_then(|text| text.to_str()).filter(|text| !text.is_empty()) {
+        match self.environment.get(beside).filter(|text| !text.is_empty()) {
             None => {
                 self.problems.push(Problem::notice(old, format!("is an old or foreign name: taken as {new}")));
                 self.renamed.insert(new.to_owned(), old.to_owned());
             }
-            Some(text) if text == value => {}
+            Some(text) if text == value.as_str() => {}
+            // It is reported where it is read.
+            Some(text) if text.to_str().is_none() => {}
             Some(_) => self.problems.push(
                 Problem::error(format!("{old}, {beside}"), "are two names of one setting and have different values")
                     .accepted(format!("{new} alone"))
@@ -80,39 +92,68 @@ impl Loader<'_> {
     /// The text of a variable, from the environment, its `_FILE` or `/run/secrets`.
     pub(super) fn raw(&mut self, name: &str, variable: &Variable) -> Option<Raw> {
         let origin = self.renamed.get(name).cloned();
+        let before = self.problems.len();
         let direct = self.text_of(origin.as_deref().unwrap_or(name), variable.keep_empty);
+        self.break_key_since(before, name);
         self.known.insert(name.to_owned());
         let source = origin.clone().map_or(Source::Environment, Source::Alias);
         if !variable.takes_file() {
-            return direct.map(|text| Raw { text, source });
+            return direct.map(|text| Raw::known(text, source));
         }
         let file_variable = format!("{name}_FILE");
         let file_origin = self.renamed.get(&file_variable).cloned().unwrap_or_else(|| file_variable.clone());
         let named = self.text_of(&file_origin, false);
+        self.break_key_since(before, name);
         self.known.insert(file_variable);
         match (direct, named) {
             (Some(_), Some(_)) => {
-                let both = Problem::error(format!("{name}, {file_origin}"), "are both set").accepted("one of the two");
+                let direct_origin = origin.as_deref().unwrap_or(name);
+                let names = format!("{direct_origin}, {file_origin}");
+                let both = Problem::error(names, "are both set").accepted("one of the two");
                 self.problems.push(both.from_source("environment"));
                 self.broken.insert(self.key_of_name(name));
                 None
             }
-            (Some(text), None) => Some(Raw { text, source }),
+            (Some(text), None) => Some(Raw::known(text, source)),
             (None, Some(path)) => {
                 let path = self.options.secrets.named(&path);
                 self.secret_file(name, &file_origin, path, variable.is_secret())
             }
             (None, None) => {
-                let path = self.options.secrets.path_for(name)?;
+                let path = self.mounted_secret(name)?;
                 self.secret_file(name, name, path, variable.is_secret())
             }
         }
     }
 
+    /// The file of the secrets directory that is this variable. Where the directory cannot be searched, that is one
+    /// problem, however many variables might be there.
+    fn mounted_secret(&mut self, name: &str) -> Option<PathBuf> {
+        let why = match self.options.secrets.path_for(name) {
+            Ok(path) => return path,
+            Err(why) => why,
+        };
+        let problem = Problem::error("DL_SECRETS_DIR", why)
+            .accepted("a folder this user can search, and none where secrets come another way")
+            .with_status(exit::SECRET_FILE);
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+        self.broken.insert(self.key_of_name(name));
+        None
+    }
+
+    /// What has been reported since then is this variable's: that it has no value is no second problem.
+    fn break_key_since(&mut self, before: usize, name: &str) {
+        if crate::report::has_errors(&self.problems[before..]) {
+            self.broken.insert(self.key_of_name(name));
+        }
+    }
+
     fn secret_file(&mut self, name: &str, variable: &str, path: PathBuf, secret: bool) -> Option<Raw> {
-        if !self.options.secrets.must_exist && !path.exists() {
-            // Said in a form no check of length or spelling can object to.
-            return Some(Raw { text: format!("‹the content of {}›", path.display()), source: Source::File(path) });
+        if !self.options.secrets.must_exist {
+            let text = format!("‹the content of {}›", path.display());
+            return Some(Raw { text, source: Source::File(path), unknown: true });
         }
         match self.options.secrets.read(&path) {
             Ok(content) => {
@@ -120,14 +161,16 @@ impl Loader<'_> {
                     let message = format!("is read from {}, which every user can read: chmod o-r it", path.display());
                     self.problems.push(Problem::warning(variable, message));
                 }
-                Some(Raw { text: content.text, source: Source::File(path) })
+                Some(Raw::known(content.text, Source::File(path)))
             }
             Err(why) => {
                 let message = format!("names {}, which {why}", path.display());
                 let problem = Problem::error(variable, message)
                     .accepted("a readable file of at most 1 MiB of text, its one newline at the end left out")
                     .with_status(exit::SECRET_FILE);
-                self.problems.push(problem);
+                // A file that is there by its name has no variable that names it.
+                let source = if variable == name { path.display().to_string() } else { "environment".to_owned() };
+                self.problems.push(problem.from_source(source));
                 self.broken.insert(self.key_of_name(name));
                 None
             }

@@ -1,8 +1,9 @@
 //! Variables the contract does not know: misspelt ones are named, foreign ones are the service's to inherit.
 
 use super::Loader;
+use super::groups::is_instance_name;
 use crate::report::Problem;
-use crate::spelling::edit_distance;
+use crate::spelling::{edit_distance, tolerance};
 
 impl Loader<'_> {
     /// Has one of the service's prefixes.
@@ -35,11 +36,12 @@ impl Loader<'_> {
         let grouped = self.contract.groups.iter().flat_map(|group| {
             let rest = name.strip_prefix(group.prefix.as_str()).unwrap_or_default();
             let instance = rest.split('_').next().unwrap_or_default().to_owned();
-            let variables = group.variables.iter().filter(move |_| !rest.is_empty());
+            let named = is_instance_name(&instance);
+            let variables = group.variables.iter().filter(move |_| named);
             variables.map(move |variable| format!("{}{instance}_{}", group.prefix, variable.name))
         });
         let distances = plain.chain(grouped).map(|candidate| (edit_distance(name, &candidate), candidate));
-        distances.filter(|(distance, _)| *distance <= 2).min().map(|(_, candidate)| candidate)
+        distances.filter(|(distance, _)| *distance <= tolerance(name, 2)).min().map(|(_, candidate)| candidate)
     }
 
     pub(super) fn inherit(&mut self) {

@@ -405,6 +405,34 @@ fn explain_tells_type_default_meaning_destination_value_and_source() {
     assert_eq!((unknown.code(), unknown.stdout.as_str()), (64, ""));
 }
 
+/// Whatever check-env takes for a name, explain knows.
+#[test]
+fn explain_knows_every_name_that_is_accepted() {
+    for (service, name, heading) in [
+        ("trino", "DL_RUN_DIR", "DL_RUN_DIR\n"),
+        ("trino", "TRINO_CATALOG_X__hive.foo", "TRINO_CATALOG_<NAME>__<key>, TRINO_CATALOG_<NAME>_EXTRA\n"),
+        ("trino", "TRINO_CATALOG_X_EXTRA", "TRINO_CATALOG_<NAME>__<key>, TRINO_CATALOG_<NAME>_EXTRA\n"),
+        ("trino", "TRINO_CATALOG_X_S3_SECRET_KEY_FILE", "TRINO_CATALOG_<NAME>_S3_SECRET_KEY\n"),
+        ("trino", "TRINO_CATALOG_<NAME>_S3_SECRET_KEY", "TRINO_CATALOG_<NAME>_S3_SECRET_KEY\n"),
+        ("nessie", "NESSIE_SECRETS_CACHE_TTL", "NESSIE_CONFIG__<key>, "),
+    ] {
+        let explained = ended(entry(&["explain", "--service", service, name]));
+        assert_eq!(explained.code(), 0, "{name}: {}", explained.stderr);
+        assert!(explained.stdout.starts_with(heading), "{name}: {}", explained.stdout);
+    }
+    let mut command = entry(&["explain", "--service", "trino", "TRINO_CATALOG_X_S3_SECRET_KEY"]);
+    command.env("DL_SECRETS_DIR", "/secrets");
+    let explained = ended(command).stdout;
+    assert!(explained.contains("or the file /secrets/trino_catalog_<name>_s3_secret_key\n"), "{explained}");
+    assert!(explained.contains("/trino/etc/catalog/<NAME>.properties\n"), "{explained}");
+    let mut command = entry(&["explain", "--service", "trino", "TRINO_JVM_XMX"]);
+    command.env("TRINO_JVM_XMX", "8");
+    let explained = ended(command).stdout;
+    assert!(explained.contains("now:        not accepted: check-env says why (from: environment)\n"), "{explained}");
+    let everything = ended(entry(&["explain", "--service", "trino"])).stdout;
+    assert!(everything.contains("\nDL_SECRETS_DIR\n"), "{everything}");
+}
+
 #[test]
 fn explain_says_in_words_that_a_default_is_worked_out() {
     for service in ["minio", "nessie", "trino"] {
@@ -494,6 +522,30 @@ fn health_is_no_then_yes_and_no_again_before_the_service_is_asked_to_stop() {
     assert_eq!(ended.code(), 0);
     let (code, line) = ask(&demo, "live");
     assert_eq!((code, line.contains("refused")), (1, true), "{line}");
+}
+
+#[test]
+fn health_ends_with_1_where_nothing_can_be_printed_or_asked() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let demo = Demo::new(STOP);
+    let mut running = Running::start(demo.entry(&[]));
+    running.await_text(LONG, "demo is ready");
+    let mut command = entry(&["health", "live"]);
+    command.env("DL_HEALTH_ADDR", format!("127.0.0.1:{}", demo.health)).stdout(full());
+    assert_eq!(command.status().unwrap().code(), Some(1));
+    let mut command = entry(&["health", "live"]);
+    command.env("DL_HEALTH_ADDR", "foo");
+    let asked = ended(command);
+    assert_eq!((asked.code(), asked.stdout.lines().next()), (1, Some("DL_HEALTH_ADDR is not an address and a port")));
+}
+
+#[test]
+fn a_service_is_named_and_not_a_path() {
+    for name in ["/tmp", "../minio", ".", "a/b"] {
+        let named = ended(entry(&["check-env", "--service", name]));
+        let unknown = format!("dl-entry: there is no service {name:?}");
+        assert!(named.code() == 64 && named.stderr.starts_with(&unknown), "{}", named.stderr);
+    }
 }
 
 #[test]

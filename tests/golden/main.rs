@@ -87,7 +87,7 @@ fn outcome(service: &str, env_file: &Path) -> Outcome {
     if !report::has_errors(&problems) {
         match compose::compose(&package.contract, &settings, &[]) {
             Ok(plan) => drop(files.insert("plan".into(), describe_plan(&plan))),
-            Err(error) => problems.push(report::Problem::error(service, error.to_string())),
+            Err(error) => problems.push(error.problem(service, &settings)),
         }
         let (rendered, found) = render::render(&package, &settings);
         problems.extend(found);
