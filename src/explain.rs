@@ -6,6 +6,7 @@ use std::fmt::Write;
 use crate::catalogue::{Package, Uses};
 use crate::contract::{Argument, Contract, File, Group, Passthrough, Variable};
 use crate::expression::{Expressions, condition_template, each_parts};
+use crate::format::Format;
 use crate::settings::{Setting, Settings};
 use crate::value::ValueType;
 
@@ -60,6 +61,8 @@ impl Explanation<'_> {
         if wanted.is_none() {
             self.line(format_args!("{}<NAME>_…", group.prefix));
             self.paragraph(&group.doc, "    ");
+            let place = group.passthrough.as_ref().map(|key| format!("{}.{key}", group.name));
+            self.describe_references(&place.unwrap_or_default());
             self.line(format_args!(""));
         }
         for variable in &group.variables {
@@ -80,6 +83,14 @@ impl Explanation<'_> {
         let rule =
             "A key holding a dot or a dash is taken as it is; otherwise _ is a dot, __ a dash, ___ an underscore.";
         self.paragraph(rule, "    ");
+        self.describe_references(&passthrough.key);
+    }
+
+    /// What a passthrough's values may refer to, where they become lines of a file as they are.
+    fn describe_references(&mut self, place: &str) {
+        let extended = self.package.contract.files.iter().find(|file| file.extend.as_deref() == Some(place));
+        let format = extended.and_then(|file| Format::from_name(&file.format));
+        self.paragraph(format.and_then(Format::references).unwrap_or_default(), "    ");
     }
 
     fn describe(&mut self, name: &str, variable: &Variable, present: Option<&Setting>) {

@@ -131,7 +131,7 @@ impl<'a> Renderer<'a> {
         let mut meant: Vec<(String, String)> =
             tokens.iter().map(|entry| (put_back(&entry.key, &values), put_back(&entry.value, &values))).collect();
         meant.retain(|(key, _)| !additions.contains_key(key));
-        meant.extend(additions.iter().map(|(key, value)| (key.clone(), value.clone())));
+        meant.extend(additions.iter().map(|(key, value)| (key.clone(), format.meant_keeping_references(value))));
         let found: Vec<(String, String)> = real.into_iter().map(|entry| (entry.key, entry.value)).collect();
         if values != again || !same_entries(format, &meant, &found) {
             let wrong =
