@@ -44,6 +44,7 @@ pub fn judge_additions(package: &Package, settings: &Settings) -> Vec<Problem> {
             let Ok(job) = renderer.job(file, &context) else { continue };
             let keys: Vec<&str> = job.additions.keys().map(String::as_str).collect();
             renderer.judge_keys(&job, &keys, None);
+            renderer.judge_owned(&job, None);
         }
     }
     renderer.problems
@@ -149,6 +150,7 @@ impl<'a> Renderer<'a> {
         let proven = self.proven(&job)?;
         let keys: Vec<&str> = proven.entries.iter().map(|(key, _)| key.as_str()).collect();
         self.judge_keys(&job, &keys, Some(&proven));
+        self.judge_owned(&job, Some(&proven));
         let variables = self.given_variables_of(&job);
         let path = PathBuf::from(&job.path);
         self.files.push(RenderedFile { path, contents: proven.text.into_bytes(), mode, variables });
@@ -367,6 +369,46 @@ impl<'a> Renderer<'a> {
     }
 
     // --- keys -----------------------------------------------------------------------------------------------------
+
+    /// A passthrough of a key that a variable is there for: rules, waits and probes go by the variable.
+    fn judge_owned(&mut self, job: &Job, proven: Option<&Proven>) {
+        for (key, addition) in &job.additions {
+            let replaced = proven.and_then(|proven| proven.own(key).next().map(|entry| (proven, entry)));
+            let own = replaced.map(|(proven, entry)| put_back(&entry.value, &proven.values));
+            if own.as_ref() == Some(&addition.value) {
+                continue;
+            }
+            self.problems.extend(match self.owner(job, key) {
+                Some(owner) => self.judge_past(job, key, addition, &owner),
+                None => own.map(|_| {
+                    Problem::warning(&addition.variable, format!("replaces the line of {key} that {} has", job.path))
+                }),
+            });
+        }
+    }
+
+    fn judge_past(&self, job: &Job, key: &str, addition: &Addition, owner: &Owner) -> Option<Problem> {
+        let said = self.expressions.text(&owner.expression, job.context).ok();
+        if said.as_ref() == Some(&addition.value) {
+            return None;
+        }
+        let names = owner.variables.join(", ");
+        let is_owner = |one: &&Setting| one.name.eq_ignore_ascii_case(&names);
+        if owner.alone && self.settings.settings.iter().find(is_owner).is_some_and(is_given) {
+            let message = format!("set {key} differently");
+            let variables = format!("{}, {names}", addition.variable);
+            return Some(
+                Problem::error(variables, message).accepted(format!("{names} alone")).from_source("environment"),
+            );
+        }
+        // What a variable says is never a reference, so there is no other way to give a secret that is one.
+        if addition.secret && job.format.refers(&addition.value) {
+            return None;
+        }
+        let whose = if owner.alone { format!("{names} is there for") } else { format!("is worked out from {names}") };
+        let message = format!("sets {key}, which {whose}: checks, waits and probes take no notice of it");
+        Some(Problem::warning(&addition.variable, message).accepted(format!("{names} instead")))
+    }
 
     fn judge_keys(&mut self, job: &Job, found: &[&str], proven: Option<&Proven>) {
         let Some(keys) = &job.file.keys else { return };
@@ -716,6 +758,43 @@ mod tests {
         let what =
             "error: NESSIE_CATALOG_WAREHOUSES_B__lokation sets nessie.catalog.warehouses.b.lokation, which stops";
         assert!(said.len() == 1 && said[0].starts_with(what), "{said:?}");
+    }
+
+    #[test]
+    fn a_passthrough_of_a_key_that_a_variable_is_there_for_is_said() {
+        let tpch = ("TRINO_CATALOG_TPCH_CONNECTOR_NAME", "tpch");
+        let past = ": checks, waits and probes take no notice of it";
+        let pairs = [tpch, ("TRINO_CONFIG__http-server.http.port", "9999")];
+        let what = "warning: TRINO_CONFIG__http-server.http.port sets http-server.http.port";
+        assert_eq!(said("trino", &pairs), [format!("{what}, which TRINO_HTTP_SERVER_PORT is there for{past}")]);
+        // Not in the file by itself.
+        let pairs = [tpch, ("TRINO_EXTRA_CONFIG", "http-server.authentication.type=PASSWORD")];
+        let what = "warning: TRINO_EXTRA_CONFIG sets http-server.authentication.type";
+        assert_eq!(said("trino", &pairs), [format!("{what}, which TRINO_AUTHENTICATION_TYPE is there for{past}")]);
+        let pairs = [tpch, ("TRINO_CONFIG__coordinator", "false")];
+        let what = "warning: TRINO_CONFIG__coordinator sets coordinator, which is worked out from TRINO_ROLE";
+        assert_eq!(said("trino", &pairs), [format!("{what}{past}")]);
+        let pairs = [tpch, ("TRINO_CATALOG_TPCH__connector.name", "memory")];
+        let both = "error: TRINO_CATALOG_TPCH__connector.name, TRINO_CATALOG_TPCH_CONNECTOR_NAME";
+        assert_eq!(said("trino", &pairs), [format!("{both} set connector.name differently")]);
+        let pairs = [tpch, ("TRINO_CONFIG__http-server.log.path", "/y")];
+        let what = "warning: TRINO_CONFIG__http-server.log.path replaces the line of http-server.log.path that";
+        assert_eq!(said("trino", &pairs), [format!("{what} /run/dl/trino/etc/config.properties has")]);
+    }
+
+    #[test]
+    fn a_passthrough_that_says_what_is_said_anyway_is_no_problem() {
+        let pairs = [
+            ("TRINO_CATALOG_TPCH__connector.name", "tpch"),
+            ("TRINO_CONFIG__http-server.http.port", "8080"),
+            ("TRINO_QUERY_MAX_RUN_TIME", "1h"),
+            ("TRINO_CONFIG__query.max-run-time", "1h"),
+            ("TRINO_CONFIG__internal-communication.shared-secret", "${ENV:ELSEWHERE}"),
+        ];
+        assert_eq!(said("trino", &pairs), [""; 0]);
+        let pairs = [&pairs[..2], &[("TRINO_QUERY_MAX_RUN_TIME", "1h"), ("TRINO_CONFIG__query.max-run-time", "2h")]];
+        let both = "error: TRINO_CONFIG__query.max-run-time, TRINO_QUERY_MAX_RUN_TIME";
+        assert_eq!(said("trino", &pairs.concat()), [format!("{both} set query.max-run-time differently")]);
     }
 
     #[test]
