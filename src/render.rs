@@ -153,6 +153,9 @@ impl<'a> Renderer<'a> {
         self.judge_owned(&job, Some(&proven));
         let variables = self.given_variables_of(&job);
         let path = PathBuf::from(&job.path);
+        if let Some(other) = self.files.iter().find(|other| other.path == path) {
+            return Err(made_twice(&job, &[&other.variables[..], &variables].concat()));
+        }
         self.files.push(RenderedFile { path, contents: proven.text.into_bytes(), mode, variables });
         Ok(())
     }
@@ -219,7 +222,22 @@ impl<'a> Renderer<'a> {
             let what = format!("would not say what is meant (at {wrong:?}): a value does not stay in its place");
             return Err(mistake(&job.path, what));
         }
-        Ok(Proven { text, entries, tokens, values })
+        let proven = Proven { text, entries, tokens, values };
+        self.refuse_a_key_twice(job, &proven)?;
+        Ok(proven)
+    }
+
+    /// Readers differ on which of the two counts, and some stop; nobody means both.
+    fn refuse_a_key_twice(&self, job: &Job, proven: &Proven) -> Result<(), Problem> {
+        let mut seen = BTreeSet::new();
+        let twice = proven.entries.iter().find(|(key, _)| !seen.insert(key)).filter(|_| job.format.has_keys());
+        let Some((key, _)) = twice else { return Ok(()) };
+        let variables = self.setters(job, Some(proven), key);
+        if variables.is_empty() {
+            return Err(mistake(&job.path, format!("has the key {key} twice")));
+        }
+        let message = format!("would give {} the key {key} twice", job.path);
+        Err(Problem::error(variables.join(", "), message).accepted("the key once"))
     }
 
     /// One rendering: the text, and the values printed into it, in order.
@@ -487,6 +505,16 @@ fn refusal(job: &Job, variables: &[String], reason: &str) -> Problem {
     }
     let message = format!("holds {reason}, which {} (format {format}) has no way to say", job.path);
     Problem::error(variables.join(", "), message).accepted(format!("the value without {reason}"))
+}
+
+fn made_twice(job: &Job, variables: &[String]) -> Problem {
+    let of_group = |name: &&String| job.item.as_ref().is_none_or(|(group, _)| name.starts_with(&group.prefix));
+    let names: BTreeSet<&String> = variables.iter().filter(of_group).collect();
+    if names.is_empty() {
+        return mistake(&job.path, "is made twice".into());
+    }
+    let names = names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    Problem::error(names, format!("would make {} twice", job.path)).accepted("names that differ in more than capitals")
 }
 
 fn parsed(format: Format, text: &str, path: &str) -> Result<Vec<Entry>, Problem> {
@@ -795,6 +823,18 @@ mod tests {
         let pairs = [&pairs[..2], &[("TRINO_QUERY_MAX_RUN_TIME", "1h"), ("TRINO_CONFIG__query.max-run-time", "2h")]];
         let both = "error: TRINO_CONFIG__query.max-run-time, TRINO_QUERY_MAX_RUN_TIME";
         assert_eq!(said("trino", &pairs.concat()), [format!("{both} set query.max-run-time differently")]);
+    }
+
+    #[test]
+    fn a_key_or_a_file_that_would_be_there_twice_is_an_error() {
+        let pairs =
+            [("NESSIE_SERVER_AUTHORIZATION_RULES_FOO", "false"), ("NESSIE_SERVER_AUTHORIZATION_RULES_foo", "true")];
+        let twice =
+            "would give /run/dl/nessie/application.properties the key nessie.server.authorization.rules.foo twice";
+        assert_eq!(said("nessie", &pairs), [format!("error: {}, {} {twice}", pairs[0].0, pairs[1].0)]);
+        let pairs = [("TRINO_CATALOG_LAKE_CONNECTOR_NAME", "tpch"), ("TRINO_CATALOG_lake_CONNECTOR_NAME", "memory")];
+        let twice = "would make /run/dl/trino/etc/catalog/lake.properties twice";
+        assert_eq!(said("trino", &pairs), [format!("error: {}, {} {twice}", pairs[0].0, pairs[1].0)]);
     }
 
     #[test]
