@@ -438,10 +438,26 @@ impl<'a> Renderer<'a> {
             if verdict == Verdict::Valid {
                 return None;
             }
-            self.judge_key(job, proven, table, keys.unknown, &version, (key, verdict))
+            let replacement = table.replacement(key, &version).filter(|new| found.contains(new));
+            match replacement {
+                Some(new) => Some(self.old_beside_new(job, proven, key, new, &version)),
+                None => self.judge_key(job, proven, table, keys.unknown, &version, (key, verdict)),
+            }
         });
         let problems: Vec<Problem> = problems.collect();
         self.problems.extend(problems);
+    }
+
+    /// airlift stops where a key stands beside its old name.
+    fn old_beside_new(&self, job: &Job, proven: Option<&Proven>, old: &str, new: &str, version: &str) -> Problem {
+        let setters = [old, new].map(|key| self.setters(job, proven, key)).concat();
+        let variables = if setters.is_empty() { job.path.clone() } else { setters.join(", ") };
+        let service = &self.package.contract.service.name;
+        let path = &job.path;
+        let message = format!(
+            "sets {old}, an old name of {new}: {path} would have both, and {service} {version} does not start so"
+        );
+        Problem::error(variables, message).accepted(format!("{new} alone"))
     }
 
     fn judge_key(
@@ -835,6 +851,21 @@ mod tests {
         let pairs = [("TRINO_CATALOG_LAKE_CONNECTOR_NAME", "tpch"), ("TRINO_CATALOG_lake_CONNECTOR_NAME", "memory")];
         let twice = "would make /run/dl/trino/etc/catalog/lake.properties twice";
         assert_eq!(said("trino", &pairs), [format!("error: {}, {} {twice}", pairs[0].0, pairs[1].0)]);
+    }
+
+    #[test]
+    fn an_old_name_of_a_key_beside_the_new_one_is_an_error() {
+        let pairs = [
+            ("TRINO_VERSION", "481"),
+            ("NESSIE_URI", "http://n:1"),
+            ("S3_ENDPOINT", "http://s:1"),
+            ("S3_ACCESS_KEY", "lakehouse"),
+            ("S3_SECRET_KEY", "lakehouse-key-1"),
+            ("TRINO_CATALOG_ICEBERG__fs.native-s3.enabled", "true"),
+        ];
+        let what = "sets fs.native-s3.enabled, an old name of fs.s3.enabled: \
+                    /run/dl/trino/etc/catalog/iceberg.properties would have both, and trino 481 does not start so";
+        assert_eq!(said("trino", &pairs), [format!("error: {} {what}", pairs[5].0)]);
     }
 
     #[test]
