@@ -876,4 +876,16 @@ mod tests {
         let text = text("nessie", "application.properties", &pairs);
         assert!(text.ends_with("\na.b=${c.d}\nc.d=1\ne=$${x} a$$b${dl.bs}$$\n"), "{text}");
     }
+
+    #[test]
+    fn the_path_of_a_smallrye_file_is_a_uri() {
+        let package = catalogue::find("nessie", Path::new("/nonexistent")).unwrap();
+        let options = Options { run_dir: "/tmp/a b,%20".into(), ..options() };
+        let (settings, _) = settings::load(&package.contract, &Environment::default(), &options);
+        let (files, problems) = render(&package, &settings);
+        assert!(!has_errors(&problems), "{problems:?}");
+        let options = String::from_utf8(files[0].contents.clone()).unwrap();
+        let path = "\n-Dsmallrye.config.locations=/tmp/a%20b%2C%2520/nessie/application.properties\n";
+        assert!(options.contains(path), "{options}");
+    }
 }
