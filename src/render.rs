@@ -433,6 +433,8 @@ impl<'a> Renderer<'a> {
         let Some(table) = self.tables.get(keys.table.as_str()) else { return };
         // Without a version, because its own variable is wrong, nothing can be said.
         let Ok(version) = self.expressions.text(&keys.version, job.context) else { return };
+        let holds = |when: &String| self.expressions.holds(when, job.context).unwrap_or(true);
+        let unknown = if keys.unknown_when.as_ref().is_none_or(holds) { keys.unknown } else { UnknownKey::Allowed };
         let problems = found.iter().filter_map(|key| {
             let verdict = table.judge(key, &version);
             if verdict == Verdict::Valid {
@@ -441,7 +443,7 @@ impl<'a> Renderer<'a> {
             let replacement = table.replacement(key, &version).filter(|new| found.contains(new));
             match replacement {
                 Some(new) => Some(self.old_beside_new(job, proven, key, new, &version)),
-                None => self.judge_key(job, proven, table, keys.unknown, &version, (key, verdict)),
+                None => self.judge_key(job, proven, table, unknown, &version, (key, verdict)),
             }
         });
         let problems: Vec<Problem> = problems.collect();
