@@ -308,6 +308,8 @@ impl<'a> Checker<'a> {
             let items = self.each(&file.template, file.each.as_deref());
             self.expression(&file.template, &file.path, &items);
             file.when.iter().for_each(|when| self.condition(&file.template, when, &items));
+            let unknown_when = file.keys.iter().flat_map(|keys| &keys.unknown_when);
+            unknown_when.for_each(|when| self.condition(&file.template, when, &items));
             if let Some(extend) = &file.extend {
                 self.expression(&file.template, &format!("{{{{ {extend} }}}}"), &items);
             }

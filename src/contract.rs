@@ -304,6 +304,8 @@ pub struct Keys {
     /// What a key is that the table does not have at all.
     #[serde(default)]
     pub unknown: UnknownKey,
+    /// Condition: elsewhere a key that the table does not have is allowed.
+    pub unknown_when: Option<String>,
 }
 
 /// What to do about a key that is in no table.

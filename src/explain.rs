@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::catalogue::{Package, Uses};
 use crate::contract::{Argument, Contract, File, Group, Variable};
 use crate::expression::{Expressions, condition_template, each_parts};
+use crate::format::Format;
 use crate::own::{About, SETTINGS};
 use crate::settings::{self, Setting, Settings, Source, instance_of, split_group_name};
 use crate::value::ValueType;
@@ -33,6 +34,7 @@ pub fn explain(package: &Package, settings: &Settings, secrets: &Path, wanted: O
     for passthrough in &contract.passthrough {
         if wanted.is_none_or(|wanted| declared.is_empty() && settings::is_passed_through(passthrough, wanted)) {
             explanation.describe_passthrough(&passthrough.prefix, &passthrough.extra, &passthrough.doc);
+            explanation.describe_references(&passthrough.key);
         }
     }
     explanation.describe_own(wanted);
@@ -68,6 +70,8 @@ impl Explanation<'_> {
         if wanted.is_none() {
             self.line(format_args!("{}<NAME>_…", group.prefix));
             self.paragraph(&group.doc, "    ");
+            let place = group.passthrough.as_ref().map(|key| format!("{}.{key}", group.name));
+            self.describe_references(&place.unwrap_or_default());
             self.line(format_args!(""));
         }
         // The name as this text itself writes it is one, too.
@@ -98,6 +102,13 @@ impl Explanation<'_> {
         let rule =
             "A key holding a dot or a dash is taken as it is; otherwise _ is a dot, __ a dash, ___ an underscore.";
         self.paragraph(rule, "    ");
+    }
+
+    /// What a passthrough's values may refer to, where they become lines of a file as they are.
+    fn describe_references(&mut self, place: &str) {
+        let extended = self.package.contract.files.iter().find(|file| file.extend.as_deref() == Some(place));
+        let format = extended.and_then(|file| Format::from_name(&file.format));
+        self.paragraph(format.and_then(Format::references).unwrap_or_default(), "    ");
     }
 
     fn describe_own(&mut self, wanted: Option<&str>) {

@@ -150,16 +150,56 @@ impl Format {
         }
     }
 
-    /// As `escape`, but a reference that the format's consumer resolves (airlift's `${ENV:NAME}`) is meant as one: an
-    /// operator wrote the line as it would stand in the file.
+    /// As `escape`, but a reference that the format's consumer resolves (airlift's `${ENV:NAME}`, SmallRye's `${key}`)
+    /// is meant as one: an operator wrote the line as it would stand in the file.
     ///
     /// # Errors
     /// The format has no way to write it.
     pub fn escape_keeping_references(self, value: &str) -> Result<String, Unrepresentable> {
+        let refuse = |reason| Unrepresentable { format: self, reason };
         match self {
-            Format::Airlift => Format::Properties.escape(value),
+            _ if value.contains('\0') => self.escape(value),
+            Format::Airlift => properties::escape_airlift_line(value).map_err(refuse),
+            Format::Smallrye => Ok(properties::escape_smallrye_line(value)),
             _ => self.escape(value),
         }
+    }
+
+    /// What `parse` gives for a value that `escape_keeping_references` wrote.
+    pub fn meant_keeping_references(self, value: &str) -> String {
+        match self {
+            Format::Airlift => properties::meant_by_airlift_line(value),
+            Format::Smallrye => properties::meant_by_smallrye_line(value),
+            _ => value.to_owned(),
+        }
+    }
+
+    /// Whether a value that `escape_keeping_references` wrote has a reference in it.
+    pub fn refers(self, value: &str) -> bool {
+        self.meant_keeping_references(value).contains(properties::REFERENCE)
+    }
+
+    /// What an operator's own line may refer to, in words.
+    pub fn references(self) -> Option<&'static str> {
+        match self {
+            Format::Airlift => {
+                Some("${ENV:NAME} in the value of such a key is a reference, which the service resolves.")
+            }
+            Format::Smallrye => {
+                Some("${key} in the value of such a key is a reference, which the service resolves; $${ is a plain ${.")
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether blanks around a value are of no meaning to the format's consumer.
+    pub fn trims(self) -> bool {
+        self == Format::Airlift
+    }
+
+    /// Whether the key is one that escaping needs for itself.
+    pub fn reserves(self, key: &str) -> bool {
+        self == Format::Smallrye && key == properties::BACKSLASH_KEY
     }
 
     /// The text that stands for `key` where a key is expected.

@@ -7,7 +7,7 @@
 //! Cells: `+` valid, `~` an old name that still works, `x` stops the service, `-` unknown to that version (which stops
 //! it too), `o` unknown to that version, which takes no notice, `?` not recorded. The column used is the newest not newer than the version asked about. A key ending in
 //! `*` stands for every key that starts so; another `*` in it for one part, which may be in quotes:
-//! `warehouses.*.location`.
+//! `warehouses.*.location`. A note `use NAME` of a `~` says that the two together stop the service.
 
 use crate::expression::version_key;
 use crate::spelling::{edit_distance, tolerance};
@@ -105,6 +105,14 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The key's own name in `version`, where it is an old one whose note says `use NAME`: the two together stop the
+    /// service.
+    pub fn replacement(&self, key: &str, version: &str) -> Option<&'a str> {
+        let row = self.rows.iter().find(|row| row.key == key)?;
+        let old = row.cells().nth(self.column(version)) == Some("~");
+        row.note.strip_prefix("use ").filter(|new| old && !new.contains(' '))
+    }
+
     /// The row of the key itself, or the one that says most about it.
     fn row(&self, key: &str) -> Option<&Row<'a>> {
         let exact = self.rows.iter().find(|row| row.key == key);
@@ -177,6 +185,13 @@ mod tests {
         assert_eq!(table.judge("quarkus.http.port", "480"), Verdict::Valid);
         assert_eq!(table.judge("a.c", "480"), Verdict::Unlisted);
         assert_eq!(table.nearest("a.c").as_deref(), Some("a.b"));
+    }
+
+    #[test]
+    fn an_old_name_has_a_replacement_in_the_versions_where_it_is_old() {
+        let table = Table::parse("key\t1\t2\tnote\nold\t+\t~\tuse new\nolder\t~\t~\tnew\n").unwrap();
+        assert_eq!(table.replacement("old", "2"), Some("new"));
+        assert_eq!((table.replacement("old", "1"), table.replacement("older", "2")), (None, None));
     }
 
     #[test]

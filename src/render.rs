@@ -6,7 +6,7 @@
 //! place, and nothing is written.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -14,14 +14,14 @@ use tera::{Context, Filter, Kwargs, State, Tera, TeraResult};
 
 use crate::catalogue::Package;
 use crate::compose::contexts;
-use crate::contract::{Contract, File, Keys, UnknownKey};
+use crate::contract::{Contract, File, Group, UnknownKey, Variable};
 use crate::explain;
-use crate::expression::{Expressions, register};
-use crate::format::{Entry, Format};
+use crate::expression::{Expressions, each_parts, register};
+use crate::format::{Entry, Format, Unrepresentable};
 use crate::keys::{Table, Verdict};
 use crate::plan::RenderedFile;
 use crate::report::Problem;
-use crate::settings::{Settings, Source};
+use crate::settings::{Addition, Additions, Setting, Settings, Source};
 
 /// Everything a service's files come to, and every problem on the way. With an error among the problems, no file
 /// may be written.
@@ -41,8 +41,10 @@ pub fn judge_additions(package: &Package, settings: &Settings) -> Vec<Problem> {
     for file in &package.contract.files {
         let all = contexts(&renderer.expressions, &settings.context, file.when.as_ref(), file.each.as_ref());
         for context in all.unwrap_or_default() {
-            let keys = renderer.additions(file, &context).into_keys().collect();
-            renderer.judge_keys(file, &context, keys, &file.template);
+            let Ok(job) = renderer.job(file, &context) else { continue };
+            let keys: Vec<&str> = job.additions.keys().map(String::as_str).collect();
+            renderer.judge_keys(&job, &keys, None);
+            renderer.judge_owned(&job, None);
         }
     }
     renderer.problems
@@ -53,8 +55,52 @@ struct Renderer<'a> {
     settings: &'a Settings,
     expressions: Expressions,
     tera: Tera,
+    tables: BTreeMap<&'a str, Table<'a>>,
     files: Vec<RenderedFile>,
     problems: Vec<Problem>,
+}
+
+/// One file to render: a contract's entry, for one item where there are several.
+struct Job<'f> {
+    file: &'f File,
+    format: Format,
+    context: &'f Context,
+    path: String,
+    /// The group it is about, and the item's name in lower case.
+    item: Option<(&'f Group, String)>,
+    /// What the operator's passthrough adds to it.
+    additions: Additions,
+}
+
+/// A file's text that says what was meant, and how that was found out.
+struct Proven {
+    text: String,
+    /// What it says, in order.
+    entries: Vec<(String, String)>,
+    /// What the template says, with tokens for `values`.
+    tokens: Vec<Entry>,
+    values: Vec<String>,
+}
+
+impl Proven {
+    /// What the template has of its own under `key`.
+    fn own<'p>(&'p self, key: &'p str) -> impl Iterator<Item = &'p Entry> {
+        self.tokens.iter().filter(move |entry| put_back(&entry.key, &self.values) == key)
+    }
+
+    /// The values printed into a part of an entry.
+    fn values_in<'p>(&'p self, text: &'p str) -> Vec<&'p str> {
+        let numbers = (0..self.values.len()).filter(|number| text.contains(&token(*number)));
+        numbers.map(|number| self.values[number].as_str()).collect()
+    }
+}
+
+/// Whose a line of a template is: what it prints, and the variables that comes from.
+struct Owner {
+    expression: String,
+    variables: Vec<String>,
+    /// It prints one variable and nothing else.
+    alone: bool,
 }
 
 impl<'a> Renderer<'a> {
@@ -64,15 +110,24 @@ impl<'a> Renderer<'a> {
         tera.register_filter("key", KeyFilter);
         tera.set_escape_fn(escape);
         let mut problems = Vec::new();
+        let mut tables = BTreeMap::new();
         for file in &package.contract.files {
             let text = package.files.get(&file.template).map(String::as_str).unwrap_or_default();
             if let Err(error) = tera.add_raw_template(&file.template, text) {
                 problems.push(mistake(&file.template, error.to_string()));
             }
+            let Some(name) = file.keys.as_ref().map(|keys| keys.table.as_str()) else { continue };
+            if tables.contains_key(name) {
+                continue;
+            }
+            match Table::parse(package.files.get(name).map(String::as_str).unwrap_or_default()) {
+                Ok(table) => drop(tables.insert(name, table)),
+                Err(why) => problems.push(mistake(name, why)),
+            }
         }
         // Every template, whatever its name: what decides is the declared format, not a suffix.
         tera.autoescape_on([""]);
-        Renderer { package, settings, expressions: Expressions::default(), tera, files: vec![], problems }
+        Renderer { package, settings, expressions: Expressions::default(), tera, tables, files: vec![], problems }
     }
 
     fn render_file(&mut self, file: &File) {
@@ -80,139 +135,354 @@ impl<'a> Renderer<'a> {
             Err(reason) => self.problems.push(mistake(&file.template, reason)),
             Ok(contexts) => {
                 for context in contexts {
-                    match self.render_one(file, &context) {
-                        Ok(rendered) => self.files.push(rendered),
-                        Err(problem) => self.problems.push(problem),
+                    if let Err(problem) = self.render_one(file, &context) {
+                        self.problems.push(problem);
                     }
                 }
             }
         }
     }
 
-    fn render_one(&mut self, file: &File, context: &Context) -> Result<RenderedFile, Problem> {
-        let format = Format::from_name(&file.format)
-            .ok_or_else(|| mistake(&file.template, format!("unknown format {:?}", file.format)))?;
+    fn render_one(&mut self, file: &File, context: &Context) -> Result<(), Problem> {
         let mode =
             u32::from_str_radix(&file.mode, 8).map_err(|_| mistake(&file.template, "its mode is not octal".into()))?;
+        let job = self.job(file, context)?;
+        let proven = self.proven(&job)?;
+        let keys: Vec<&str> = proven.entries.iter().map(|(key, _)| key.as_str()).collect();
+        self.judge_keys(&job, &keys, Some(&proven));
+        self.judge_owned(&job, Some(&proven));
+        let variables = self.given_variables_of(&job);
+        let path = PathBuf::from(&job.path);
+        if let Some(other) = self.files.iter().find(|other| other.path == path) {
+            return Err(made_twice(&job, &[&other.variables[..], &variables].concat()));
+        }
+        self.files.push(RenderedFile { path, contents: proven.text.into_bytes(), mode, variables });
+        Ok(())
+    }
+
+    fn job<'f>(&self, file: &'f File, context: &'f Context) -> Result<Job<'f>, Problem>
+    where
+        'a: 'f,
+    {
+        let format = Format::from_name(&file.format)
+            .ok_or_else(|| mistake(&file.template, format!("unknown format {:?}", file.format)))?;
         let path = self.expressions.text(&file.path, context).map_err(|reason| mistake(&file.template, reason))?;
         if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
             return Err(mistake(&file.template, format!("its path {path:?} is not an absolute one without ..")));
         }
-        let additions = self.additions(file, context);
-        let (text, keys) = self.proven_text(file, format, context, &additions, &path)?;
-        self.judge_keys(file, context, keys, &path);
-        Ok(RenderedFile {
-            path: PathBuf::from(path),
-            contents: text.into_bytes(),
-            mode,
-            variables: self.given_variables_of(&file.template, &additions),
-        })
+        let item = file.each.as_deref().and_then(each_parts).and_then(|(item, list)| {
+            let group = self.package.contract.groups.iter().find(|group| group.key == list)?;
+            let name = Expressions::lookup(context, &format!("{item}.name"))?.as_str()?.to_owned();
+            Some((group, name))
+        });
+        let additions = self.additions(file, format, context, item.as_ref());
+        Ok(Job { file, format, context, path, item, additions })
     }
 
-    /// The passthrough map that extends this file.
-    fn additions(&self, file: &File, context: &Context) -> BTreeMap<String, String> {
-        let map = file.extend.as_deref().and_then(|name| Expressions::lookup(context, name));
-        map.and_then(|map| serde_json::to_value(&map).ok())
-            .and_then(|map| serde_json::from_value(map).ok())
-            .unwrap_or_default()
-    }
-
-    /// The file's text, and the keys in it.
-    fn proven_text(
-        &self,
-        file: &File,
-        format: Format,
-        context: &Context,
-        additions: &BTreeMap<String, String>,
-        path: &str,
-    ) -> Result<(String, Vec<String>), Problem> {
-        let (tokens, values) = self.pass(file, format, context, Mode::Tokens)?;
-        let (text, again) = self.pass(file, format, context, Mode::Values)?;
-        let text = extended(format, &text, additions).map_err(|why| mistake(path, why))?;
-        let tokens = parsed(format, &tokens, path)?;
-        let real = parsed(format, &text, path)?;
-        let mut meant: Vec<(String, String)> =
-            tokens.iter().map(|entry| (put_back(&entry.key, &values), put_back(&entry.value, &values))).collect();
-        meant.retain(|(key, _)| !additions.contains_key(key));
-        meant.extend(additions.iter().map(|(key, value)| (key.clone(), value.clone())));
-        let found: Vec<(String, String)> = real.into_iter().map(|entry| (entry.key, entry.value)).collect();
-        if values != again || !same_entries(format, &meant, &found) {
-            let wrong =
-                meant.iter().zip(&found).find(|(meant, found)| meant != found).map_or("", |((key, _), _)| key.as_str());
-            let what = format!("would not say what is meant (at {wrong:?}): a value does not stay in its place");
-            return Err(mistake(path, what));
+    /// The passthrough that extends this file; without the blanks around a value that its reader would drop, where
+    /// they cannot be part of a secret.
+    fn additions(&self, file: &File, format: Format, context: &Context, item: Option<&(&Group, String)>) -> Additions {
+        let Some(extend) = file.extend.as_deref() else { return Additions::new() };
+        let place = match (item, extend.split_once('.')) {
+            (Some((group, name)), Some((_, field))) => format!("{}.{name}.{field}", group.name),
+            _ => extend.to_owned(),
+        };
+        let kept = self.settings.additions.get(&place).cloned();
+        let mut additions = kept.unwrap_or_else(|| self.additions_of_value(extend, context));
+        for addition in additions.values_mut().filter(|addition| format.trims() && !addition.secret) {
+            addition.value = addition.value.trim_matches(|c: char| c <= ' ').to_owned();
         }
-        Ok((text, found.into_iter().map(|(key, _)| key).collect()))
+        additions
+    }
+
+    /// A map that is no passthrough, but the value of a variable or worked out.
+    fn additions_of_value(&self, extend: &str, context: &Context) -> Additions {
+        let contract = &self.package.contract;
+        let declared = contract.variables.iter().find(|variable| contract.key_of(variable) == extend);
+        let variable = declared.map_or_else(|| extend.to_owned(), |variable| variable.name.clone());
+        let secret = declared.is_some_and(|variable| variable.is_secret());
+        let map = Expressions::lookup(context, extend).and_then(|map| serde_json::to_value(&map).ok());
+        let map: BTreeMap<String, String> = map.and_then(|map| serde_json::from_value(map).ok()).unwrap_or_default();
+        let addition = |value| Addition { variable: variable.clone(), value, secret };
+        map.into_iter().map(|(key, value)| (key, addition(value))).collect()
+    }
+
+    /// The file's text, where it says what is meant.
+    fn proven(&self, job: &Job) -> Result<Proven, Problem> {
+        let (tokens, values) = self.pass(job, Mode::Tokens)?;
+        let (text, again) = self.pass(job, Mode::Values)?;
+        let tokens = parsed(job.format, &tokens, &job.path)?;
+        let own = tokens.iter().map(|entry| (put_back(&entry.key, &values), put_back(&entry.value, &values)));
+        let (replaced, mut meant): (Vec<_>, Vec<_>) = own.partition(|(key, _)| job.additions.contains_key(key));
+        let text = extended(job, text, !replaced.is_empty())?;
+        let value = |addition: &Addition| job.format.meant_keeping_references(&addition.value);
+        meant.extend(job.additions.iter().map(|(key, addition)| (key.clone(), value(addition))));
+        let real = parsed(job.format, &text, &job.path)?;
+        let entries: Vec<(String, String)> = real.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        if values != again || !same_entries(job.format, &meant, &entries) {
+            let wrong =
+                meant.iter().zip(&entries).find(|(meant, found)| meant != found).map_or("", |((key, _), _)| key);
+            let what = format!("would not say what is meant (at {wrong:?}): a value does not stay in its place");
+            return Err(mistake(&job.path, what));
+        }
+        let proven = Proven { text, entries, tokens, values };
+        self.refuse_a_key_twice(job, &proven)?;
+        Ok(proven)
+    }
+
+    /// Readers differ on which of the two counts, and some stop; nobody means both.
+    fn refuse_a_key_twice(&self, job: &Job, proven: &Proven) -> Result<(), Problem> {
+        let mut seen = BTreeSet::new();
+        let twice = proven.entries.iter().find(|(key, _)| !seen.insert(key)).filter(|_| job.format.has_keys());
+        let Some((key, _)) = twice else { return Ok(()) };
+        let variables = self.setters(job, Some(proven), key);
+        if variables.is_empty() {
+            return Err(mistake(&job.path, format!("has the key {key} twice")));
+        }
+        let message = format!("would give {} the key {key} twice", job.path);
+        Err(Problem::error(variables.join(", "), message).accepted("the key once"))
     }
 
     /// One rendering: the text, and the values printed into it, in order.
-    fn pass(
-        &self,
-        file: &File,
-        format: Format,
-        context: &Context,
-        mode: Mode,
-    ) -> Result<(String, Vec<String>), Problem> {
-        ESCAPING.set(Escaping { format: Some(format), mode, values: vec![], refused: None });
-        let rendered = self.tera.render(&file.template, context);
+    fn pass(&self, job: &Job, mode: Mode) -> Result<(String, Vec<String>), Problem> {
+        ESCAPING.set(Escaping { format: Some(job.format), mode, values: vec![], refused: None });
+        let rendered = self.tera.render(&job.file.template, job.context);
         let escaping = ESCAPING.take();
-        if let Some(reason) = escaping.refused {
-            let variables = self.variables_of(&file.template, &BTreeMap::new());
-            let problem = Problem::error(file.template.clone(), format!("cannot be written: {reason}"));
-            let accepted = format!("another value in one of {}", variables.join(", "));
-            return Err(problem.accepted(accepted).with_status(crate::exit::TEMPLATE));
+        if let Some((reason, value)) = escaping.refused {
+            return Err(refusal(job, &self.variables_with(job, &value), reason));
         }
-        let mut text = rendered.map_err(|error| mistake(&file.template, error.to_string()))?;
-        if let Some(prelude) = format.prelude(&text) {
+        let mut text = rendered.map_err(|error| mistake(&job.file.template, error.to_string()))?;
+        if let Some(prelude) = job.format.prelude(&text) {
             text.insert_str(0, prelude);
         }
         Ok((text, escaping.values))
     }
 
-    /// Environment names whose values a template prints.
-    fn variables_of(&self, template: &str, additions: &BTreeMap<String, String>) -> Vec<String> {
-        let keys = self.tera.get_template_variables(template).unwrap_or_default();
-        let contract: &Contract = &self.package.contract;
-        let plain = contract.variables.iter().filter(|variable| keys.contains(contract.key_of(variable).as_str()));
-        let mut names: BTreeSet<String> = plain.map(|variable| variable.name.clone()).collect();
-        let added = self.settings.settings.iter().filter(|setting| additions.contains_key(&setting.key));
-        names.extend(added.map(|setting| setting.name.clone()));
-        names.into_iter().collect()
-    }
+    // --- where a value came from ----------------------------------------------------------------------------------
 
-    /// Those that somebody has set and whose values are in this file, directly or through values worked out from them:
-    /// what an operator who mounts a file of their own has set in vain.
-    fn given_variables_of(&self, template: &str, additions: &BTreeMap<String, String>) -> Vec<String> {
-        let printed = self.tera.get_template_variables(template).unwrap_or_default();
+    /// The variables that somebody has set and whose values are in this file, directly or through values worked out
+    /// from them: what an operator who mounts a file of their own has set in vain.
+    fn given_variables_of(&self, job: &Job) -> Vec<String> {
+        let printed = self.tera.get_template_variables(&job.file.template).unwrap_or_default();
         let sources = explain::sources(&self.package.uses, printed.into_iter().map(str::to_owned).collect());
-        let given = self.settings.settings.iter().filter(|one| !matches!(one.source, Source::Default | Source::Unset));
-        let used = given.filter(|one| additions.contains_key(&one.key) || sources.contains(&one.key));
-        used.map(|one| one.name.clone()).collect::<BTreeSet<String>>().into_iter().collect()
+        let grouped = self.grouped_keys(job, &sources);
+        let mut names: BTreeSet<&String> = job.additions.values().map(|addition| &addition.variable).collect();
+        let given = self.settings.settings.iter().filter(|one| is_given(one));
+        names.extend(given.filter(|one| sources.contains(&one.key) || grouped.contains(&one.key)).map(|one| &one.name));
+        let printed = self.settings.additions.iter().filter(|(place, _)| self.prints(job, &sources, place));
+        names.extend(printed.flat_map(|(_, additions)| additions.values().map(|addition| &addition.variable)));
+        names.into_iter().cloned().collect()
     }
 
-    fn judge_keys(&mut self, file: &File, context: &Context, found: Vec<String>, path: &str) {
-        let Some(keys) = &file.keys else { return };
-        let table = match Table::parse(self.package.files.get(&keys.table).map(String::as_str).unwrap_or_default()) {
-            Ok(table) => table,
-            Err(why) => return self.problems.push(mistake(&keys.table, why)),
-        };
-        // Without a version, because its own variable is wrong, nothing can be said.
-        let Ok(version) = self.expressions.text(&keys.version, context) else { return };
-        for key in found {
-            self.problems.extend(self.judge_key(&table, keys, &version, &key, path));
+    fn source(&self, job: &Job) -> &'a str {
+        self.package.files.get(&job.file.template).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Keys of the settings of groups that the template prints: of the file's own item, or of all.
+    fn grouped_keys(&self, job: &Job, sources: &HashSet<String>) -> HashSet<String> {
+        let mut keys = HashSet::new();
+        for group in &self.package.contract.groups {
+            let names: Vec<String> = match &job.item {
+                Some((own, name)) if own.key == group.key => vec![name.clone()],
+                _ if sources.contains(&group.key) => names_of(job.context, group),
+                _ => continue,
+            };
+            let printed = |variable: &&Variable| {
+                self.source(job).contains(&format!("{}.{}", group.name, Group::key_of(variable)))
+            };
+            for variable in group.variables.iter().filter(printed) {
+                let key = |name: &String| format!("{}{name}_{}", group.prefix, variable.name).to_lowercase();
+                keys.extend(names.iter().map(key));
+            }
+        }
+        keys
+    }
+
+    /// Whether the template prints a passthrough's entries.
+    fn prints(&self, job: &Job, sources: &HashSet<String>, place: &str) -> bool {
+        match place.split('.').collect::<Vec<_>>()[..] {
+            [key] => sources.contains(key),
+            [group, .., field] => self.source(job).contains(&format!("{group}.{field}")),
+            [] => false,
         }
     }
 
-    fn judge_key(&self, table: &Table, keys: &Keys, version: &str, key: &str, path: &str) -> Option<Problem> {
-        let setting = self.settings.settings.iter().find(|setting| setting.key == key);
-        let variable = setting.map_or_else(|| format!("{key} in {path}"), |setting| setting.name.clone());
-        let named = |what: String| if setting.is_some() { format!("sets {key}, which {what}") } else { what };
-        match table.judge(key, version) {
+    /// Of the variables set whose values are in this file, those that hold `value`; all of them where it is nobody's
+    /// alone. Only names: the value may be a secret.
+    fn variables_with(&self, job: &Job, value: &str) -> Vec<String> {
+        let given = self.given_variables_of(job);
+        let texts: Vec<(&String, &String)> = self.texts().filter(|(name, _)| given.contains(name)).collect();
+        let holders = |holds: &dyn Fn(&str) -> bool| -> Vec<String> {
+            let names: BTreeSet<&String> =
+                texts.iter().filter(|(_, text)| holds(text)).map(|(name, _)| *name).collect();
+            names.into_iter().cloned().collect()
+        };
+        let attempts = [
+            holders(&|text| text == value),
+            holders(&|text| text.contains(value) || text.len() > 3 && value.contains(text)),
+        ];
+        attempts.into_iter().find(|names| !names.is_empty()).unwrap_or(given)
+    }
+
+    /// Every text somebody has set, by variable.
+    fn texts(&self) -> impl Iterator<Item = (&'a String, &'a String)> {
+        let Settings { settings, secrets, additions, .. } = self.settings;
+        let plain = settings.iter().filter(|one| is_given(one) && !one.secret).map(|one| (&one.name, &one.shown));
+        let secret = secrets.iter().map(|(name, value)| (name, value));
+        let added = additions.values().flat_map(|additions| additions.values());
+        let added = added.map(|addition| (&addition.variable, &addition.value));
+        plain.chain(secret).chain(added).filter(|(_, text)| !text.is_empty())
+    }
+
+    /// The variables that put `key` into the file; none where it is the template's own.
+    fn setters(&self, job: &Job, proven: Option<&Proven>, key: &str) -> Vec<String> {
+        if let Some(addition) = job.additions.get(key) {
+            return vec![addition.variable.clone()];
+        }
+        let printed = proven.into_iter().flat_map(|proven| {
+            let entries = proven.own(key);
+            entries.filter_map(|entry| self.printed_addition(proven, entry)).map(|addition| addition.variable.clone())
+        });
+        let printed: BTreeSet<String> = printed.collect();
+        match self.owner(job, key).filter(|owner| owner.alone && printed.is_empty()) {
+            Some(owner) => owner.variables,
+            None => printed.into_iter().collect(),
+        }
+    }
+
+    /// The entry of a passthrough that a template's loop made this line of.
+    fn printed_addition(&self, proven: &Proven, entry: &Entry) -> Option<&'a Addition> {
+        let (names, values) = (proven.values_in(&entry.key), proven.values_in(&entry.value));
+        let places = self.settings.additions.iter();
+        let all = places.flat_map(|(place, additions)| additions.iter().map(move |(key, one)| (place, key, one)));
+        let same = all
+            .filter(|(_, key, one)| values.contains(&one.value.as_str()) && names.iter().any(|name| alike(name, key)));
+        let of_item =
+            |place: &str| place.split('.').nth(1).is_some_and(|item| names.iter().any(|name| alike(name, item)));
+        same.max_by_key(|(place, ..)| of_item(place)).map(|(.., one)| one)
+    }
+
+    /// Whose the template's line of `key` is, rendered or not; nobody's where no variable is in it.
+    fn owner(&self, job: &Job, key: &str) -> Option<Owner> {
+        let after_key = |line: &'a str| line.strip_prefix(key)?.trim_start().strip_prefix('=');
+        let values = self.source(job).lines().filter_map(after_key).map(str::trim);
+        let lone = |value: &&str| value.starts_with("{{") && value.ends_with("}}") && value.matches("{{").count() == 1;
+        let expression = values.into_iter().find(lone)?.to_owned();
+        let name = expression.trim_matches(['{', '}']).split('|').next()?.trim();
+        if let Some(variable) = self.declared(job, name) {
+            return Some(Owner { expression, variables: vec![variable], alone: true });
+        }
+        let sources = explain::sources(&self.package.uses, HashSet::from([name.to_owned()]));
+        let contract: &Contract = &self.package.contract;
+        let used = contract.variables.iter().filter(|variable| sources.contains(&contract.key_of(variable)));
+        let variables: Vec<String> = used.map(|variable| variable.name.clone()).collect();
+        (!variables.is_empty()).then_some(Owner { expression, variables, alone: false })
+    }
+
+    /// The variable whose value a template has as `name`.
+    fn declared(&self, job: &Job, name: &str) -> Option<String> {
+        let contract: &Contract = &self.package.contract;
+        if let (Some((group, item)), Some((_, field))) = (&job.item, name.split_once('.')) {
+            let variable = group.variables.iter().find(|variable| Group::key_of(variable) == field)?;
+            return Some(format!("{}{}_{}", group.prefix, item.to_uppercase(), variable.name));
+        }
+        contract.variables.iter().find(|variable| contract.key_of(variable) == name).map(|one| one.name.clone())
+    }
+
+    // --- keys -----------------------------------------------------------------------------------------------------
+
+    /// A passthrough of a key that a variable is there for: rules, waits and probes go by the variable.
+    fn judge_owned(&mut self, job: &Job, proven: Option<&Proven>) {
+        for (key, addition) in &job.additions {
+            let replaced = proven.and_then(|proven| proven.own(key).next().map(|entry| (proven, entry)));
+            let own = replaced.map(|(proven, entry)| put_back(&entry.value, &proven.values));
+            if own.as_ref() == Some(&addition.value) {
+                continue;
+            }
+            self.problems.extend(match self.owner(job, key) {
+                Some(owner) => self.judge_past(job, key, addition, &owner),
+                None => own.map(|_| {
+                    Problem::warning(&addition.variable, format!("replaces the line of {key} that {} has", job.path))
+                }),
+            });
+        }
+    }
+
+    fn judge_past(&self, job: &Job, key: &str, addition: &Addition, owner: &Owner) -> Option<Problem> {
+        let said = self.expressions.text(&owner.expression, job.context).ok();
+        if said.as_ref() == Some(&addition.value) {
+            return None;
+        }
+        let names = owner.variables.join(", ");
+        let is_owner = |one: &&Setting| one.name.eq_ignore_ascii_case(&names);
+        if owner.alone && self.settings.settings.iter().find(is_owner).is_some_and(is_given) {
+            let message = format!("set {key} differently");
+            let variables = format!("{}, {names}", addition.variable);
+            return Some(
+                Problem::error(variables, message).accepted(format!("{names} alone")).from_source("environment"),
+            );
+        }
+        // What a variable says is never a reference, so there is no other way to give a secret that is one.
+        if addition.secret && job.format.refers(&addition.value) {
+            return None;
+        }
+        let whose = if owner.alone { format!("{names} is there for") } else { format!("is worked out from {names}") };
+        let message = format!("sets {key}, which {whose}: checks, waits and probes take no notice of it");
+        Some(Problem::warning(&addition.variable, message).accepted(format!("{names} instead")))
+    }
+
+    fn judge_keys(&mut self, job: &Job, found: &[&str], proven: Option<&Proven>) {
+        let Some(keys) = &job.file.keys else { return };
+        let Some(table) = self.tables.get(keys.table.as_str()) else { return };
+        // Without a version, because its own variable is wrong, nothing can be said.
+        let Ok(version) = self.expressions.text(&keys.version, job.context) else { return };
+        let holds = |when: &String| self.expressions.holds(when, job.context).unwrap_or(true);
+        let unknown = if keys.unknown_when.as_ref().is_none_or(holds) { keys.unknown } else { UnknownKey::Allowed };
+        let problems = found.iter().filter_map(|key| {
+            let verdict = table.judge(key, &version);
+            if verdict == Verdict::Valid {
+                return None;
+            }
+            let replacement = table.replacement(key, &version).filter(|new| found.contains(new));
+            match replacement {
+                Some(new) => Some(self.old_beside_new(job, proven, key, new, &version)),
+                None => self.judge_key(job, proven, table, unknown, &version, (key, verdict)),
+            }
+        });
+        let problems: Vec<Problem> = problems.collect();
+        self.problems.extend(problems);
+    }
+
+    /// airlift stops where a key stands beside its old name.
+    fn old_beside_new(&self, job: &Job, proven: Option<&Proven>, old: &str, new: &str, version: &str) -> Problem {
+        let setters = [old, new].map(|key| self.setters(job, proven, key)).concat();
+        let variables = if setters.is_empty() { job.path.clone() } else { setters.join(", ") };
+        let service = &self.package.contract.service.name;
+        let path = &job.path;
+        let message = format!(
+            "sets {old}, an old name of {new}: {path} would have both, and {service} {version} does not start so"
+        );
+        Problem::error(variables, message).accepted(format!("{new} alone"))
+    }
+
+    fn judge_key(
+        &self,
+        job: &Job,
+        proven: Option<&Proven>,
+        table: &Table,
+        unknown: UnknownKey,
+        version: &str,
+        (key, verdict): (&str, Verdict),
+    ) -> Option<Problem> {
+        let setters = self.setters(job, proven, key);
+        let variable = if setters.is_empty() { format!("{key} in {}", job.path) } else { setters.join(", ") };
+        let named = |what: String| if setters.is_empty() { what } else { format!("sets {key}, which {what}") };
+        match verdict {
             Verdict::Valid => None,
             Verdict::Legacy(what) | Verdict::Ignored(what) => Some(Problem::warning(variable, named(what))),
             Verdict::Stops(what) => Some(Problem::error(variable, named(what))),
             Verdict::Unlisted => {
-                let problem = match keys.unknown {
+                let problem = match unknown {
                     UnknownKey::Error => Problem::error,
                     UnknownKey::Warning => Problem::warning,
                     UnknownKey::Allowed => return None,
@@ -225,9 +495,47 @@ impl<'a> Renderer<'a> {
     }
 }
 
+fn is_given(setting: &Setting) -> bool {
+    !matches!(setting.source, Source::Default | Source::Unset)
+}
+
+/// The items of a group, in lower case.
+fn names_of(context: &Context, group: &Group) -> Vec<String> {
+    let items = Expressions::lookup(context, &group.key);
+    let items = items.as_ref().and_then(|items| items.as_array()).unwrap_or(&[]);
+    let names = items.iter().filter_map(|item| item.get_from_path("name").and_then(|name| name.as_str()));
+    names.map(str::to_owned).collect()
+}
+
+/// Whether two names differ in capitals and marks alone.
+fn alike(one: &str, other: &str) -> bool {
+    let plain = |c: u8| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { b'_' };
+    one.bytes().map(plain).eq(other.bytes().map(plain))
+}
+
 fn mistake(what: &str, reason: String) -> Problem {
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     Problem::error(what, reason).with_status(crate::exit::TEMPLATE)
+}
+
+/// What these variables hold has no way to be written in the file.
+fn refusal(job: &Job, variables: &[String], reason: &str) -> Problem {
+    let format = job.format.name();
+    if variables.is_empty() {
+        return mistake(&job.path, format!("would hold {reason}, which no file of format {format} can"));
+    }
+    let message = format!("holds {reason}, which {} (format {format}) has no way to say", job.path);
+    Problem::error(variables.join(", "), message).accepted(format!("the value without {reason}"))
+}
+
+fn made_twice(job: &Job, variables: &[String]) -> Problem {
+    let of_group = |name: &&String| job.item.as_ref().is_none_or(|(group, _)| name.starts_with(&group.prefix));
+    let names: BTreeSet<&String> = variables.iter().filter(of_group).collect();
+    if names.is_empty() {
+        return mistake(&job.path, "is made twice".into());
+    }
+    let names = names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    Problem::error(names, format!("would make {} twice", job.path)).accepted("names that differ in more than capitals")
 }
 
 fn parsed(format: Format, text: &str, path: &str) -> Result<Vec<Entry>, Problem> {
@@ -247,28 +555,39 @@ fn same_entries(format: Format, meant: &[(String, String)], found: &[(String, St
     sorted(meant) == sorted(found)
 }
 
-/// `text` without the lines of keys that `additions` sets, and with `additions` at its end.
-fn extended(format: Format, text: &str, additions: &BTreeMap<String, String>) -> Result<String, String> {
+/// `text` without the lines of keys that the operator's additions replace, and with the additions at its end.
+fn extended(job: &Job, text: String, replaces: bool) -> Result<String, Problem> {
+    let Job { format, path, additions, .. } = job;
     if additions.is_empty() {
-        return Ok(text.to_owned());
+        return Ok(text);
     }
-    let entries = format.parse(text).map_err(|error| error.to_string())?;
-    let replaced: BTreeSet<usize> = entries
-        .iter()
-        .filter(|entry| additions.contains_key(&entry.key))
-        .flat_map(|entry| entry.lines.clone())
-        .collect();
-    let kept = text.lines().enumerate().filter(|(index, _)| !replaced.contains(index)).map(|(_, line)| line);
-    let mut extended: String = kept.flat_map(|line| [line, "\n"]).collect();
-    for (key, value) in additions {
-        let key = format.escape_key(key).map_err(|why| why.to_string())?;
-        let value = format.escape_keeping_references(value).map_err(|why| why.to_string())?;
+    let mut extended = if replaces { without(*format, &text, additions, path)? } else { text };
+    if !extended.is_empty() && !extended.ends_with('\n') {
+        extended.push('\n');
+    }
+    for (key, addition) in additions {
+        let variables = [addition.variable.clone()];
+        if format.reserves(key) {
+            let message = format!("sets {key}, which is kept for how {path} is written");
+            return Err(Problem::error(&addition.variable, message).accepted("another key"));
+        }
+        let refused = |why: Unrepresentable| refusal(job, &variables, why.reason);
+        let key = format.escape_key(key).map_err(refused)?;
+        let value = format.escape_keeping_references(&addition.value).map_err(refused)?;
         extended.push_str(&format!("{key}={value}\n"));
     }
     if let Some(prelude) = format.prelude(&extended).filter(|prelude| !extended.starts_with(*prelude)) {
         extended.insert_str(0, prelude);
     }
     Ok(extended)
+}
+
+fn without(format: Format, text: &str, additions: &Additions, path: &str) -> Result<String, Problem> {
+    let entries = parsed(format, text, path)?;
+    let replaced = entries.iter().filter(|entry| additions.contains_key(&entry.key));
+    let replaced: BTreeSet<usize> = replaced.flat_map(|entry| entry.lines.clone()).collect();
+    let kept = text.lines().enumerate().filter(|(index, _)| !replaced.contains(index)).map(|(_, line)| line);
+    Ok(kept.flat_map(|line| [line, "\n"]).collect())
 }
 
 // --- escaping -----------------------------------------------------------------------------------------------------
@@ -287,8 +606,8 @@ struct Escaping {
     format: Option<Format>,
     mode: Mode,
     values: Vec<String>,
-    /// Why a value cannot be written in this format.
-    refused: Option<String>,
+    /// What cannot be written in this format, and the value that holds it.
+    refused: Option<(&'static str, String)>,
 }
 
 thread_local! {
@@ -323,22 +642,22 @@ fn put_back(text: &str, values: &[String]) -> String {
 }
 
 /// Notes the value and gives what is printed for it, escaped by `with`.
-fn printed(value: &str, with: fn(Format, &str) -> Result<String, String>) -> String {
+fn printed(value: &str, with: fn(Format, &str) -> Result<String, Unrepresentable>) -> String {
     ESCAPING.with_borrow_mut(|escaping| {
         let number = escaping.values.len();
         escaping.values.push(value.to_owned());
         let format = escaping.format.unwrap_or(Format::Plain);
         let text = if escaping.mode == Mode::Tokens { token(number) } else { value.to_owned() };
         // In either pass: a token stands for a value, and it is the value that must be writable.
-        if let Err(reason) = with(format, value) {
-            escaping.refused.get_or_insert(reason);
+        if let Err(why) = with(format, value) {
+            escaping.refused.get_or_insert_with(|| (why.reason, value.to_owned()));
         }
         with(format, &text).unwrap_or_default()
     })
 }
 
 fn escape(value: &str, output: &mut dyn Write) -> std::io::Result<()> {
-    output.write_all(printed(value, |format, text| format.escape(text).map_err(|why| why.to_string())).as_bytes())
+    output.write_all(printed(value, Format::escape).as_bytes())
 }
 
 /// `{{ name | key }}`: the value as a key of the file's format.
@@ -346,10 +665,232 @@ struct KeyFilter;
 
 impl Filter<&str, TeraResult<String>> for KeyFilter {
     fn call(&self, value: &str, _: Kwargs, _: &State) -> TeraResult<String> {
-        Ok(printed(value, |format, text| format.escape_key(text).map_err(|why| why.to_string())))
+        Ok(printed(value, Format::escape_key))
     }
 
     fn is_safe(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue;
+    use crate::container::Container;
+    use crate::env::{Environment, SecretFiles};
+    use crate::report::{has_errors, severity_name};
+    use crate::settings::{self, Options};
+    use std::path::Path;
+
+    const SECRET: &str = "abc-hunter22";
+
+    fn options() -> Options {
+        Options {
+            strict: false,
+            allow_insecure: false,
+            check_files: false,
+            secrets: SecretFiles { directory: None, must_exist: false },
+            run_dir: "/run/dl".into(),
+            arguments: vec![],
+            container: Container {
+                memory: 4 << 30,
+                memory_limited: true,
+                cpus: 2.0,
+                hostname: "box".into(),
+                address: "10.0.0.7".into(),
+                uid: 1000,
+                gid: 1000,
+                architecture: "amd64".into(),
+            },
+        }
+    }
+
+    /// The files, and what the renderer says; the settings themselves must be right.
+    fn rendered(service: &str, pairs: &[(&str, &str)]) -> (Vec<RenderedFile>, Vec<Problem>) {
+        let package = catalogue::find(service, Path::new("/nonexistent")).unwrap();
+        let environment = Environment::from_pairs(pairs.iter().copied());
+        let (settings, problems) = settings::load(&package.contract, &environment, &options());
+        assert!(!has_errors(&problems), "{problems:?}");
+        render(&package, &settings)
+    }
+
+    fn said(service: &str, pairs: &[(&str, &str)]) -> Vec<String> {
+        let (_, problems) = rendered(service, pairs);
+        let line = |one: &Problem| {
+            assert_eq!(one.status, crate::exit::CONTRACT, "{one}");
+            assert!(!one.to_string().contains(SECRET), "{one}");
+            format!("{}: {} {}", severity_name(one.severity), one.variable, one.message)
+        };
+        problems.iter().map(line).collect()
+    }
+
+    fn text(service: &str, file: &str, pairs: &[(&str, &str)]) -> String {
+        let (files, problems) = rendered(service, pairs);
+        assert!(!has_errors(&problems), "{problems:?}");
+        let file = files.into_iter().find(|one| one.path.ends_with(file)).unwrap();
+        String::from_utf8(file.contents).unwrap()
+    }
+
+    const PG: [(&str, &str); 2] = [
+        ("TRINO_CATALOG_PG_CONNECTOR_NAME", "postgresql"),
+        ("TRINO_CATALOG_PG_CONNECTION_URL", "jdbc:postgresql://db/x"),
+    ];
+
+    #[test]
+    fn a_value_that_cannot_be_written_is_named_by_its_variable() {
+        let password = format!("{SECRET}\n");
+        let pairs = [PG[0], PG[1], ("TRINO_CATALOG_PG_CONNECTION_PASSWORD", &password), ("TRINO_VERSION", "476")];
+        let what = "holds a control character at the beginning or the end, which \
+                    /run/dl/trino/etc/catalog/pg.properties (format airlift) has no way to say";
+        assert_eq!(said("trino", &pairs), [format!("error: TRINO_CATALOG_PG_CONNECTION_PASSWORD {what}")]);
+        let what =
+            "holds a character beyond ASCII, which /run/dl/nessie/jvm.options (format jvm-options) has no way to say";
+        assert_eq!(said("nessie", &[("JAVA_OPTS_APPEND", "-Da=b -Dc=ü")]), [format!("error: JAVA_OPTS_APPEND {what}")]);
+        let pairs = [PG[0], PG[1], ("TRINO_CATALOG_PG__a.secret-key", "x\n")];
+        assert!(
+            said("trino", &pairs)[0].starts_with("error: TRINO_CATALOG_PG__a.secret-key holds a control character")
+        );
+    }
+
+    #[test]
+    fn a_file_knows_the_variables_of_its_own_catalog() {
+        let pairs = [
+            PG[0],
+            PG[1],
+            ("TRINO_CATALOG_PG_2_CONNECTOR_NAME", "hive"),
+            ("TRINO_CATALOG_PG_2_METASTORE_URI", "thrift://hms:9083"),
+            ("TRINO_CATALOG_PG__case-insensitive-name-matching", "true"),
+            ("TRINO_CATALOG_PG_2_EXTRA", "hive.x=1"),
+        ];
+        let (files, _) = rendered("trino", &pairs);
+        let variables = |name: &str| files.iter().find(|one| one.path.ends_with(name)).unwrap().variables.clone();
+        let of_first = [PG[1].0, PG[0].0, "TRINO_CATALOG_PG__case-insensitive-name-matching"];
+        assert_eq!(variables("pg.properties"), of_first);
+        let of_second =
+            ["TRINO_CATALOG_PG_2_CONNECTOR_NAME", "TRINO_CATALOG_PG_2_EXTRA", "TRINO_CATALOG_PG_2_METASTORE_URI"];
+        assert_eq!(variables("pg_2.properties"), of_second);
+    }
+
+    #[test]
+    fn blanks_around_a_value_stay_where_it_may_be_a_secret() {
+        let line = |variable: &str| {
+            let text = text("trino", "pg.properties", &[PG[0], PG[1], (variable, "4 ")]);
+            text.lines().last().unwrap().to_owned()
+        };
+        assert_eq!(line("TRINO_CATALOG_PG__a.b"), "a.b=4");
+        assert_eq!(line("TRINO_CATALOG_PG__a.password"), "a.password=4${ENV:TRINO_BLANK}");
+    }
+
+    #[test]
+    fn a_problem_with_a_key_names_the_variable_that_set_it() {
+        let what = "sets fs.s3.enabled, which stops version 476, which does not know it (known in 481, 482): \
+                    use fs.native-s3.enabled before 481";
+        let pairs = [
+            ("TRINO_CATALOG_A_CONNECTOR_NAME", "hive"),
+            ("TRINO_CATALOG_B_CONNECTOR_NAME", "hive"),
+            ("TRINO_CATALOG_C_CONNECTOR_NAME", "hive"),
+            ("TRINO_CATALOG_A__fs.s3.enabled", "1"),
+            ("TRINO_CATALOG_B__fs.s3.enabled", "2"),
+            ("TRINO_CATALOG_C_EXTRA", "fs.s3.enabled=3"),
+        ];
+        let of = |variable: &str| format!("error: {variable} {what}");
+        let variables = ["TRINO_CATALOG_A__fs.s3.enabled", "TRINO_CATALOG_B__fs.s3.enabled", "TRINO_CATALOG_C_EXTRA"];
+        assert_eq!(said("trino", &pairs), variables.map(of));
+        // Keys that a template makes of a passthrough's.
+        let pairs = [
+            ("NESSIE_CATALOG_WAREHOUSES_A_LOCATION", "s3://a"),
+            ("NESSIE_CATALOG_WAREHOUSES_B_LOCATION", "s3://b"),
+            ("NESSIE_CATALOG_WAREHOUSES_B__lokation", "1"),
+        ];
+        let said = said("nessie", &pairs);
+        let what =
+            "error: NESSIE_CATALOG_WAREHOUSES_B__lokation sets nessie.catalog.warehouses.b.lokation, which stops";
+        assert!(said.len() == 1 && said[0].starts_with(what), "{said:?}");
+    }
+
+    #[test]
+    fn a_passthrough_of_a_key_that_a_variable_is_there_for_is_said() {
+        let tpch = ("TRINO_CATALOG_TPCH_CONNECTOR_NAME", "tpch");
+        let past = ": checks, waits and probes take no notice of it";
+        let pairs = [tpch, ("TRINO_CONFIG__http-server.http.port", "9999")];
+        let what = "warning: TRINO_CONFIG__http-server.http.port sets http-server.http.port";
+        assert_eq!(said("trino", &pairs), [format!("{what}, which TRINO_HTTP_SERVER_PORT is there for{past}")]);
+        // Not in the file by itself.
+        let pairs = [tpch, ("TRINO_EXTRA_CONFIG", "http-server.authentication.type=PASSWORD")];
+        let what = "warning: TRINO_EXTRA_CONFIG sets http-server.authentication.type";
+        assert_eq!(said("trino", &pairs), [format!("{what}, which TRINO_AUTHENTICATION_TYPE is there for{past}")]);
+        let pairs = [tpch, ("TRINO_CONFIG__coordinator", "false")];
+        let what = "warning: TRINO_CONFIG__coordinator sets coordinator, which is worked out from TRINO_ROLE";
+        assert_eq!(said("trino", &pairs), [format!("{what}{past}")]);
+        let pairs = [tpch, ("TRINO_CATALOG_TPCH__connector.name", "memory")];
+        let both = "error: TRINO_CATALOG_TPCH__connector.name, TRINO_CATALOG_TPCH_CONNECTOR_NAME";
+        assert_eq!(said("trino", &pairs), [format!("{both} set connector.name differently")]);
+        let pairs = [tpch, ("TRINO_CONFIG__http-server.log.path", "/y")];
+        let what = "warning: TRINO_CONFIG__http-server.log.path replaces the line of http-server.log.path that";
+        assert_eq!(said("trino", &pairs), [format!("{what} /run/dl/trino/etc/config.properties has")]);
+    }
+
+    #[test]
+    fn a_passthrough_that_says_what_is_said_anyway_is_no_problem() {
+        let pairs = [
+            ("TRINO_CATALOG_TPCH__connector.name", "tpch"),
+            ("TRINO_CONFIG__http-server.http.port", "8080"),
+            ("TRINO_QUERY_MAX_RUN_TIME", "1h"),
+            ("TRINO_CONFIG__query.max-run-time", "1h"),
+            ("TRINO_CONFIG__internal-communication.shared-secret", "${ENV:ELSEWHERE}"),
+        ];
+        assert_eq!(said("trino", &pairs), [""; 0]);
+        let pairs = [&pairs[..2], &[("TRINO_QUERY_MAX_RUN_TIME", "1h"), ("TRINO_CONFIG__query.max-run-time", "2h")]];
+        let both = "error: TRINO_CONFIG__query.max-run-time, TRINO_QUERY_MAX_RUN_TIME";
+        assert_eq!(said("trino", &pairs.concat()), [format!("{both} set query.max-run-time differently")]);
+    }
+
+    #[test]
+    fn a_key_or_a_file_that_would_be_there_twice_is_an_error() {
+        let pairs =
+            [("NESSIE_SERVER_AUTHORIZATION_RULES_FOO", "false"), ("NESSIE_SERVER_AUTHORIZATION_RULES_foo", "true")];
+        let twice =
+            "would give /run/dl/nessie/application.properties the key nessie.server.authorization.rules.foo twice";
+        assert_eq!(said("nessie", &pairs), [format!("error: {}, {} {twice}", pairs[0].0, pairs[1].0)]);
+        let pairs = [("TRINO_CATALOG_LAKE_CONNECTOR_NAME", "tpch"), ("TRINO_CATALOG_lake_CONNECTOR_NAME", "memory")];
+        let twice = "would make /run/dl/trino/etc/catalog/lake.properties twice";
+        assert_eq!(said("trino", &pairs), [format!("error: {}, {} {twice}", pairs[0].0, pairs[1].0)]);
+    }
+
+    #[test]
+    fn an_old_name_of_a_key_beside_the_new_one_is_an_error() {
+        let pairs = [
+            ("TRINO_VERSION", "481"),
+            ("NESSIE_URI", "http://n:1"),
+            ("S3_ENDPOINT", "http://s:1"),
+            ("S3_ACCESS_KEY", "lakehouse"),
+            ("S3_SECRET_KEY", "lakehouse-key-1"),
+            ("TRINO_CATALOG_ICEBERG__fs.native-s3.enabled", "true"),
+        ];
+        let what = "sets fs.native-s3.enabled, an old name of fs.s3.enabled: \
+                    /run/dl/trino/etc/catalog/iceberg.properties would have both, and trino 481 does not start so";
+        assert_eq!(said("trino", &pairs), [format!("error: {} {what}", pairs[5].0)]);
+    }
+
+    #[test]
+    fn a_key_that_escaping_needs_is_reserved_and_references_of_a_line_are_its_own() {
+        let what = "sets dl.bs, which is kept for how /run/dl/nessie/application.properties is written";
+        assert_eq!(said("nessie", &[("NESSIE_CONFIG__dl.bs", "x")]), [format!("error: NESSIE_CONFIG__dl.bs {what}")]);
+        let pairs = [("NESSIE_EXTRA_CONFIG", "a.b=${c.d}\nc.d=1\ne=$${x} a$b\\$")];
+        let text = text("nessie", "application.properties", &pairs);
+        assert!(text.ends_with("\na.b=${c.d}\nc.d=1\ne=$${x} a$$b${dl.bs}$$\n"), "{text}");
+    }
+
+    #[test]
+    fn the_path_of_a_smallrye_file_is_a_uri() {
+        let package = catalogue::find("nessie", Path::new("/nonexistent")).unwrap();
+        let options = Options { run_dir: "/tmp/a b,%20".into(), ..options() };
+        let (settings, _) = settings::load(&package.contract, &Environment::default(), &options);
+        let (files, problems) = render(&package, &settings);
+        assert!(!has_errors(&problems), "{problems:?}");
+        let options = String::from_utf8(files[0].contents.clone()).unwrap();
+        let path = "\n-Dsmallrye.config.locations=/tmp/a%20b%2C%2520/nessie/application.properties\n";
+        assert!(options.contains(path), "{options}");
     }
 }

@@ -19,6 +19,7 @@ use tera::Context;
 
 use self::groups::Instance;
 pub(crate) use self::groups::{instance_of, split_group_name};
+pub use self::passthrough::{Addition, Additions};
 use self::sources::Raw;
 use crate::container::Container;
 use crate::contract::{Contract, Export, Passthrough, Variable};
@@ -87,6 +88,8 @@ pub struct Settings {
     pub settings: Vec<Setting>,
     /// What expressions and templates see.
     pub context: Context,
+    /// Keys the operator added, by the passthrough they are from: `config`, or `catalog.lake.properties`.
+    pub additions: BTreeMap<String, Additions>,
     /// Name and value of every secret, for redaction.
     pub secrets: Vec<(String, String)>,
     /// What the service's environment starts from: undeclared variables and exported ones.
@@ -150,7 +153,8 @@ impl<'a> Loader<'a> {
         context.insert("arguments_given", &!options.arguments.is_empty());
         context.insert("files_checked", &options.check_files);
         context.insert("container", &options.container.to_json());
-        let settings = Settings { settings: vec![], context, secrets: vec![], inherited: vec![] };
+        let settings =
+            Settings { settings: vec![], context, additions: BTreeMap::new(), secrets: vec![], inherited: vec![] };
         Loader {
             contract,
             options,
@@ -730,6 +734,24 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         let config = serde_json::to_value(settings.context.get("config").unwrap()).unwrap();
         assert_eq!(config, serde_json::json!({"a.b": "1", "c.d-e": "2"}));
+    }
+
+    #[test]
+    fn a_passthrough_key_in_two_places_is_an_error_unless_they_agree() {
+        let both = |one, other| {
+            run(
+                &[GOOD, ("DEMO_CONFIG__a__b", one), ("DEMO_CONFIG__a-b", other), ("DEMO_CONFIG_EXTRA", "c=1")],
+                &options(),
+            )
+        };
+        let (_, problems) = both("1h", "2h");
+        assert_eq!(problems, ["error: DEMO_CONFIG__a__b sets a-b, which DEMO_CONFIG__a-b sets differently"]);
+        let (settings, problems) = both("1h", "1h");
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(settings.additions["config"]["c"].variable, "DEMO_CONFIG_EXTRA");
+        let pairs = [GOOD, ("DEMO_CONFIG__a.b", "1"), ("DEMO_CONFIG_EXTRA", "a.b=2")];
+        let (_, problems) = run(&pairs, &options());
+        assert_eq!(problems, ["error: DEMO_CONFIG_EXTRA sets a.b, which DEMO_CONFIG__a.b sets differently"]);
     }
 
     #[test]

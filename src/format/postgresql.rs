@@ -25,19 +25,25 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
         let first = part.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         first && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$')
     };
-    name.split('.').all(identifier).then_some(()).ok_or("a parameter name that is no identifier")
+    let parts: Vec<&str> = name.split('.').collect();
+    let sound = parts.len() <= 2 && parts.into_iter().all(identifier);
+    sound.then_some(()).ok_or("a parameter name that is no identifier")
 }
 
-/// A token in quotes.
+/// A token in quotes. They take the meaning from keywords, but not from a slash at the beginning: since PostgreSQL 16
+/// that makes a regular expression (`regcomp_auth_token`).
 pub(super) fn escape_hba(value: &str) -> Result<String, &'static str> {
     no_line_break(value)?;
+    if value.starts_with('/') {
+        return Err("a slash at the beginning");
+    }
     Ok(format!("\"{}\"", value.replace('"', "\"\"")))
 }
 
-/// A field.
+/// A field; a star of its own would be libpq's wildcard.
 pub(super) fn escape_pgpass(value: &str) -> Result<String, &'static str> {
     no_line_break(value)?;
-    let special = |c: char| matches!(c, '\\' | ':' | '#');
+    let special = |c: char| matches!(c, '\\' | ':' | '#' | '*');
     Ok(value.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect())
 }
 
@@ -138,6 +144,9 @@ fn hba_tokens(line: &str) -> Option<Vec<String>> {
     (!quoted).then_some(tokens)
 }
 
+/// A field that matches anything, which no value can be.
+const ANY: char = '\0';
+
 /// One entry per line; its fields one after the other.
 pub(super) fn parse_pgpass(text: &str) -> Vec<Entry> {
     let lines = text.split('\n').enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
@@ -147,6 +156,7 @@ pub(super) fn parse_pgpass(text: &str) -> Vec<Entry> {
             let mut chars = line.chars();
             while let Some(c) = chars.next() {
                 match c {
+                    '*' => fields.last_mut().expect("never empty").push(ANY),
                     '\\' => fields.last_mut().expect("never empty").extend(chars.next()),
                     ':' => fields.push(String::new()),
                     c => fields.last_mut().expect("never empty").push(c),
@@ -170,6 +180,15 @@ mod tests {
         assert!(parse_conf("a = 'x").is_err());
         assert!(parse_conf("a = 'x' y").is_err());
         assert!(parse_conf("1a = 2").is_err());
+        assert!(parse_conf("a.b.c = 2").is_err());
+    }
+
+    #[test]
+    fn no_value_is_a_wildcard_or_a_regular_expression() {
+        assert_eq!(escape_pgpass("*").unwrap(), "\\*");
+        assert_ne!(parse_pgpass("*:1:d:u:p")[0].value, parse_pgpass("\\*:1:d:u:p")[0].value);
+        assert_eq!(escape_hba("/.*"), Err("a slash at the beginning"));
+        assert_eq!(escape_hba("a/b").unwrap(), "\"a/b\"");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::{Entry, ParseError};
 
 /// SmallRye takes `\$` for a dollar sign, so a backslash before one must come from somewhere else: this key.
-const BACKSLASH_KEY: &str = "dl.bs";
+pub(super) const BACKSLASH_KEY: &str = "dl.bs";
 pub(super) const BACKSLASH_LINE: &str = "dl.bs=\\\\\n";
 const BACKSLASH_REFERENCE: &str = "${dl.bs}";
 
@@ -21,6 +21,9 @@ const BLANK_REFERENCE: &str = "${ENV:TRINO_BLANK}";
 /// Characters that may be written by reference, for whoever looks for a value in a text.
 pub const REFERENCES: [(char, &str); 3] =
     [('\\', BACKSLASH_REFERENCE), ('$', DOLLAR_REFERENCE), (' ', BLANK_REFERENCE)];
+/// What stands in a parsed value for the dollar of a reference that is the file's own, and its reader's to resolve: no
+/// value can hold it, and so none can be taken for a reference.
+pub(super) const REFERENCE: &str = "\0";
 
 /// A value: leading blanks, backslashes and line breaks escaped, everything beyond printable ASCII as `\uXXXX`.
 pub(super) fn escape(value: &str) -> String {
@@ -67,17 +70,70 @@ fn push_character(escaped: &mut String, c: char) {
 
 /// A value SmallRye gives back as it is: every dollar doubled, and the backslashes right before one by reference.
 pub(super) fn escape_smallrye(value: &str) -> String {
+    escape_smallrye_but(value, |_| None)
+}
+
+/// As `escape_smallrye`, but `${…}` is meant as the reference it is to SmallRye, and `$${` as a plain `${`.
+pub(super) fn escape_smallrye_line(value: &str) -> String {
+    escape_smallrye_but(value, kept_in_line)
+}
+
+/// `kept` says how much from a dollar sign on is written as it is.
+fn escape_smallrye_but(value: &str, kept: fn(&str) -> Option<usize>) -> String {
     let mut escaped = String::with_capacity(value.len() + 16);
     let mut rest = value;
     while let Some(dollar) = rest.find('$') {
         let before = rest[..dollar].trim_end_matches('\\');
         escaped.push_str(&escape_part(before, escaped.is_empty()));
         escaped.push_str(&BACKSLASH_REFERENCE.repeat(dollar - before.len()));
-        escaped.push_str("$$");
-        rest = &rest[dollar + 1..];
+        let from = &rest[dollar..];
+        let length = kept(from);
+        escaped.push_str(&length.map_or("$$".to_owned(), |length| escape_part(&from[..length], false)));
+        rest = &from[length.unwrap_or(1)..];
     }
     escaped.push_str(&escape_part(rest, escaped.is_empty()));
     escaped
+}
+
+/// How much of a text that begins with a dollar sign stands in an operator's own line as it is in the file.
+fn kept_in_line(text: &str) -> Option<usize> {
+    if text.starts_with("$${") {
+        return Some(2);
+    }
+    reference_end(text).filter(|end| text[..*end] != *BACKSLASH_REFERENCE)
+}
+
+/// Where the reference ends that a text begins with: `${a:${b}}` is one.
+fn reference_end(text: &str) -> Option<usize> {
+    if !text.starts_with("${") || text.starts_with("${}") {
+        return None;
+    }
+    let mut depth = 0;
+    for (index, c) in text.char_indices() {
+        depth += usize::from(text[index..].starts_with("${"));
+        depth -= usize::from(c == '}');
+        if c == '}' && depth == 0 {
+            return Some(index + 1);
+        }
+    }
+    None
+}
+
+/// What `parse_smallrye` gives for a value written by `escape_smallrye_line`.
+pub(super) fn meant_by_smallrye_line(value: &str) -> String {
+    let mut meant = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(dollar) = rest.find('$') {
+        meant.push_str(&rest[..dollar]);
+        let from = &rest[dollar..];
+        let length = kept_in_line(from).unwrap_or(1);
+        match length {
+            1 | 2 => meant.push('$'),
+            _ => meant.extend([REFERENCE, &from[1..length]]),
+        }
+        rest = &from[length..];
+    }
+    meant + rest
 }
 
 /// A part of a value: only at its beginning is a blank a leading one.
@@ -93,6 +149,15 @@ pub(super) fn needs_backslash_key(text: &str) -> bool {
 
 /// A value airlift gives back as it is: no `${` of its own is left, and no blank at an end.
 pub(super) fn escape_airlift(value: &str) -> Result<String, &'static str> {
+    escape_airlift_but(value, |escaped| escaped.replace("${", &format!("{DOLLAR_REFERENCE}{{")))
+}
+
+/// As `escape_airlift`, but `${ENV:NAME}` is meant as the reference it is to airlift.
+pub(super) fn escape_airlift_line(value: &str) -> Result<String, &'static str> {
+    escape_airlift_but(value, |escaped| escaped)
+}
+
+fn escape_airlift_but(value: &str, dollars: fn(String) -> String) -> Result<String, &'static str> {
     let trimmed = |c: char| c <= ' ';
     let middle = value.trim_matches(' ');
     if middle.starts_with(trimmed) || middle.ends_with(trimmed) {
@@ -100,8 +165,7 @@ pub(super) fn escape_airlift(value: &str) -> Result<String, &'static str> {
     }
     let leading = value.len() - value.trim_start_matches(' ').len();
     let trailing = value.len() - middle.len() - leading;
-    let escaped = escape(middle).replace("${", &format!("{DOLLAR_REFERENCE}{{"));
-    Ok(BLANK_REFERENCE.repeat(leading) + &escaped + &BLANK_REFERENCE.repeat(trailing))
+    Ok(BLANK_REFERENCE.repeat(leading) + &dollars(escape(middle)) + &BLANK_REFERENCE.repeat(trailing))
 }
 
 /// Every key and value, in the order of the file; a key set twice is there twice.
@@ -117,57 +181,73 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, ParseError> {
     Ok(entries)
 }
 
-/// As `parse`, and expanded as SmallRye does; the key of the backslash is left out.
+/// As `parse`, and with our own references resolved as SmallRye does; others are its own to resolve, and are marked as
+/// what no value can be. The key of the backslash is left out.
 pub(super) fn parse_smallrye(text: &str) -> Result<Vec<Entry>, ParseError> {
-    let entries = parse(text)?;
-    let expanded = entries.iter().filter(|entry| entry.key != BACKSLASH_KEY).map(|entry| {
-        let value = expand(&entry.value, &entries, 0).map_err(|name| ParseError {
-            line: entry.lines.start + 1,
-            message: format!("{name:?} is an expression that stands for nothing"),
-        })?;
-        Ok(Entry { value, ..entry.clone() })
-    });
-    expanded.collect()
-}
-
-/// SmallRye's expansion: `\$` and `$$` are a dollar, `${key}` is that key's value. An undefined one would make the
-/// whole value absent: here it is an error, with its name.
-fn expand(value: &str, entries: &[Entry], depth: usize) -> Result<String, String> {
-    let value = value.replace("\\$", "$$");
-    let mut expanded = String::with_capacity(value.len());
-    let mut rest = value.as_str();
-    while let Some(dollar) = rest.find('$') {
-        expanded.push_str(&rest[..dollar]);
-        let after = &rest[dollar + 1..];
-        if let Some(tail) = after.strip_prefix('$') {
-            expanded.push('$');
-            rest = tail;
-        } else if let Some(expression) = after.strip_prefix('{') {
-            let end = expression.find('}').ok_or_else(|| expression.to_owned())?;
-            let (name, default) =
-                expression[..end].split_once(':').map_or((&expression[..end], None), |(n, d)| (n, Some(d)));
-            let found =
-                entries.iter().rev().find(|entry| entry.key == name).map(|entry| entry.value.as_str()).or(default);
-            let found = found.filter(|_| depth < 8).ok_or_else(|| name.to_owned())?;
-            expanded.push_str(&expand(found, entries, depth + 1)?);
-            rest = &expression[end + 1..];
-        } else {
-            expanded.push('$');
-            rest = after;
-        }
+    let mut entries = parse(text)?;
+    entries.retain(|entry| entry.key != BACKSLASH_KEY);
+    for entry in &mut entries {
+        entry.value = expand_smallrye(&entry.value);
     }
-    expanded.push_str(rest);
-    Ok(expanded)
+    Ok(entries)
 }
 
-/// As `parse`, trimmed, and with our own references resolved; others are the template's and stay.
+/// `\$` and `$$` are a dollar.
+fn expand_smallrye(value: &str) -> String {
+    let mut expanded = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(dollar) = rest.find('$') {
+        let escaped = rest[..dollar].ends_with('\\');
+        expanded.push_str(&rest[..dollar - usize::from(escaped)]);
+        let from = &rest[dollar..];
+        let reference = reference_end(from).filter(|_| !escaped);
+        let length = match reference {
+            Some(end) if from[..end] == *BACKSLASH_REFERENCE => {
+                expanded.push('\\');
+                end
+            }
+            Some(end) => {
+                expanded.extend([REFERENCE, &from[1..end]]);
+                end
+            }
+            None => {
+                expanded.push('$');
+                1 + usize::from(!escaped && from.starts_with("$$"))
+            }
+        };
+        rest = &from[length..];
+    }
+    expanded + rest
+}
+
+/// As `parse`, trimmed, and with our own references resolved; others are airlift's own to resolve, and are marked as what
+/// no value can be.
 pub(super) fn parse_airlift(text: &str) -> Result<Vec<Entry>, ParseError> {
     let mut entries = parse(text)?;
     for entry in &mut entries {
-        let trimmed = entry.value.trim_matches(|c: char| c <= ' ');
-        entry.value = trimmed.replace(DOLLAR_REFERENCE, "$").replace(BLANK_REFERENCE, " ");
+        entry.value = expand_airlift(entry.value.trim_matches(|c: char| c <= ' '));
     }
     Ok(entries)
+}
+
+/// In one pass, as airlift does it: what is put in is not looked at again.
+fn expand_airlift(value: &str) -> String {
+    let mut expanded = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(start) = rest.find("${") {
+        expanded.push_str(&rest[..start]);
+        let from = &rest[start..];
+        let own = [(DOLLAR_REFERENCE, "$"), (BLANK_REFERENCE, " ")];
+        let (read, put) = own.into_iter().find(|(own, _)| from.starts_with(own)).unwrap_or(("$", REFERENCE));
+        expanded.push_str(put);
+        rest = &from[read.len()..];
+    }
+    expanded + rest
+}
+
+/// What `parse_airlift` gives for a value written by `escape_airlift_line`.
+pub(super) fn meant_by_airlift_line(value: &str) -> String {
+    expand_airlift(value)
 }
 
 struct Line {
@@ -288,8 +368,7 @@ mod tests {
         assert_eq!(escape_smallrye("a$b"), "a$$b");
         assert_eq!(escape_smallrye("a\\$b"), "a${dl.bs}$$b");
         assert_eq!(escape_smallrye("a\\b"), "a\\\\b");
-        assert_eq!(expand("a$$b ${x:dflt} \\$c", &[], 0), Ok("a$b dflt $c".into()));
-        assert_eq!(expand("${x}", &[], 0), Err("x".into()));
+        assert_eq!(expand_smallrye("a$$b ${x:${y}} \\$c${dl.bs}"), "a$b \0{x:${y}} $c\\");
     }
 
     #[test]
@@ -298,6 +377,33 @@ mod tests {
         assert_eq!(escape_airlift(" x  ").unwrap(), "${ENV:TRINO_BLANK}x${ENV:TRINO_BLANK}${ENV:TRINO_BLANK}");
         assert!(escape_airlift("\tx").is_err());
         let entries = parse_airlift("a=${ENV:TRINO_DOLLAR}{ENV:HOME}\nb=${ENV:SECRET}\n").unwrap();
-        assert_eq!((entries[0].value.as_str(), entries[1].value.as_str()), ("${ENV:HOME}", "${ENV:SECRET}"));
+        assert_eq!((entries[0].value.as_str(), entries[1].value.as_str()), ("${ENV:HOME}", "\0{ENV:SECRET}"));
+    }
+
+    #[test]
+    fn a_value_that_spells_our_own_reference_comes_back() {
+        for value in ["abc${ENV:TRINO_BLANK}defgh", "${ENV:TRINO_DOLLAR}{ENV:X}", " ${ENV:TRINO_DOLLAR} "] {
+            let text = format!("a={}", escape_airlift(value).unwrap());
+            assert_eq!(parse_airlift(&text).unwrap()[0].value, value);
+        }
+        for value in ["${dl.bs}", "\\${dl.bs}$"] {
+            let text = format!("a={}", escape_smallrye(value));
+            assert_eq!(parse_smallrye(&text).unwrap()[0].value, value);
+        }
+    }
+
+    #[test]
+    fn a_reference_in_an_operators_own_line_is_kept_and_never_taken_for_a_value() {
+        assert_eq!(escape_smallrye_line("${c.d:${e}}$f"), "${c.d:${e}}$$f");
+        assert_eq!(escape_smallrye_line("a\\${b} $${c} ${d"), "a${dl.bs}${b} $${c} $${d");
+        for line in ["${c.d}", "a\\${b:${c}} $${d} ${e", " ${x}\\y$$", "${}$", "${dl.bs}"] {
+            let text = format!("a={}", escape_smallrye_line(line));
+            assert_eq!(parse_smallrye(&text).unwrap()[0].value, meant_by_smallrye_line(line), "{text}");
+        }
+        for line in ["${ENV:X}", " a${ENV:TRINO_DOLLAR}b "] {
+            let text = format!("a={}", escape_airlift_line(line).unwrap());
+            assert_eq!(parse_airlift(&text).unwrap()[0].value, meant_by_airlift_line(line), "{text}");
+        }
+        assert_ne!(meant_by_smallrye_line("${c.d}"), "${c.d}");
     }
 }

@@ -86,7 +86,8 @@ impl Loader<'_> {
         if let Some(key) = &group.passthrough {
             let prefix = format!("{}{spelling}__", group.prefix);
             let extra = format!("{}{spelling}_EXTRA", group.prefix);
-            let map = self.passthrough_map(&prefix, &extra);
+            let place = format!("{}.{}.{key}", group.name, name.to_lowercase());
+            let map = self.passthrough_map(place, &prefix, &extra);
             instance.values.insert(key.clone(), tera::Value::from_serializable(&map));
         }
         tera::Value::from_serializable(&instance.values)

@@ -8,17 +8,44 @@ use crate::contract::Passthrough;
 use crate::report::Problem;
 use crate::value::{Value, ValueType};
 
+/// One key an operator added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addition {
+    /// The variable that says so.
+    pub variable: String,
+    pub value: String,
+    /// Whether its key is named like a secret's.
+    pub secret: bool,
+}
+
+/// What one passthrough adds, by key.
+pub type Additions = BTreeMap<String, Addition>;
+
 impl Loader<'_> {
     pub(super) fn read_passthroughs(&mut self) {
         for Passthrough { key, prefix, extra, literal, keys, .. } in &self.contract.passthrough {
-            let mut map = self.passthrough_map(prefix, extra);
-            self.read_native_names(literal, keys, &mut map);
+            let mut additions = self.read_additions(prefix, extra);
+            self.read_native_names(literal, keys, &mut additions);
+            let map = self.keep_additions(key.clone(), additions);
             self.settings.context.insert(key.clone(), &map);
         }
     }
 
+    /// The further keys of one item of a group; `place` is what `Settings::additions` has them under.
+    pub(super) fn passthrough_map(&mut self, place: String, prefix: &str, extra: &str) -> BTreeMap<String, String> {
+        let additions = self.read_additions(prefix, extra);
+        self.keep_additions(place, additions)
+    }
+
+    /// Gives the map that expressions and templates see.
+    fn keep_additions(&mut self, place: String, additions: Additions) -> BTreeMap<String, String> {
+        let map = additions.iter().map(|(key, addition)| (key.clone(), addition.value.clone())).collect();
+        self.settings.additions.entry(place).or_default().extend(additions);
+        map
+    }
+
     /// Variables nobody declared whose names are the service's own names of its keys.
-    fn read_native_names(&mut self, literal: &[String], keys: &[String], map: &mut BTreeMap<String, String>) {
+    fn read_native_names(&mut self, literal: &[String], keys: &[String], additions: &mut Additions) {
         let undeclared = self.environment.names().filter(|name| !self.known.contains(*name));
         let named = undeclared.filter_map(|name| {
             let as_it_is = literal.iter().any(|prefix| name.starts_with(prefix.as_str()));
@@ -26,46 +53,40 @@ impl Loader<'_> {
             key.map(|key| (name.to_owned(), key))
         });
         for (name, key) in named.collect::<Vec<_>>() {
-            let Some(value) = self.text_of(&name, false) else { continue };
-            if map.get(&key).is_some_and(|earlier| *earlier != value) {
-                let problem = Problem::error(&name, format!("sets {key}, which another variable sets differently"));
-                self.problems.push(problem.accepted("the key in one place").from_source("environment"));
-            }
-            self.record_entry(name, &key, &value);
-            map.insert(key, value);
+            self.read_entry(&name, key, additions);
         }
     }
 
     /// `PREFIX<key>=value` variables and the lines of the extra block, by key.
-    pub(super) fn passthrough_map(&mut self, prefix: &str, extra: &str) -> BTreeMap<String, String> {
+    fn read_additions(&mut self, prefix: &str, extra: &str) -> Additions {
         let names: Vec<String> =
             self.environment.names().filter(|name| name.starts_with(prefix)).map(str::to_owned).collect();
-        let mut map = BTreeMap::new();
+        let mut additions = Additions::new();
         for name in names {
             let key = passthrough_key(&name[prefix.len()..]);
-            let Some(value) = self.text_of(&name, false) else { continue };
             if key.is_empty() {
-                self.problems.push(Problem::error(&name, "names no key").accepted(format!("{prefix}<key>")));
+                if self.text_of(&name, false).is_some() {
+                    self.problems.push(Problem::error(&name, "names no key").accepted(format!("{prefix}<key>")));
+                }
                 continue;
             }
-            self.record_entry(name, &key, &value);
-            map.insert(key, value);
+            self.read_entry(&name, key, &mut additions);
         }
-        self.read_extra(extra, &mut map);
-        map
+        self.read_extra(extra, &mut additions);
+        additions
     }
 
-    /// Keeps one entry of a passthrough. No contract says which of them are secrets; their names do.
-    fn record_entry(&mut self, name: String, key: &str, value: &str) {
-        let secret = is_secret(key, value);
-        if secret {
-            self.settings.secrets.push((name.clone(), value.to_owned()));
-        }
-        let shown = if secret { "‹redacted›" } else { value }.to_owned();
-        self.settings.settings.push(Setting { shown, key: key.to_owned(), name, source: Source::Environment, secret });
+    /// One variable that is one key.
+    fn read_entry(&mut self, name: &str, key: String, additions: &mut Additions) {
+        let Some(value) = self.text_of(name, false) else { return };
+        let secret = is_secret(&key, &value);
+        let shown = if secret { "‹redacted›" } else { &value }.to_owned();
+        let (name, source) = (name.to_owned(), Source::Environment);
+        self.settings.settings.push(Setting { name: name.clone(), key: key.clone(), shown, source, secret });
+        self.insert(additions, key, Addition { variable: name, value, secret });
     }
 
-    fn read_extra(&mut self, extra: &str, map: &mut BTreeMap<String, String>) {
+    fn read_extra(&mut self, extra: &str, additions: &mut Additions) {
         let Some(text) = self.text_of(extra, false) else { return };
         let lines = match ValueType::Properties.parse(&text) {
             Ok(Value::Map(lines)) => lines,
@@ -76,14 +97,8 @@ impl Loader<'_> {
             }
         };
         for (key, value) in lines {
-            if map.get(&key).is_some_and(|earlier| *earlier != value) {
-                let message = format!("sets {key}, which a variable of its own sets differently");
-                self.problems.push(Problem::error(extra, message).accepted("the key in one of the two places"));
-            }
-            if is_secret(&key, &value) {
-                self.settings.secrets.push((extra.to_owned(), value.clone()));
-            }
-            map.insert(key, value);
+            let secret = is_secret(&key, &value);
+            self.insert(additions, key, Addition { variable: extra.to_owned(), value, secret });
         }
         let shown = format!("{} lines", text.lines().count());
         self.settings.settings.push(Setting {
@@ -93,6 +108,20 @@ impl Loader<'_> {
             source: Source::Environment,
             secret: false,
         });
+    }
+
+    /// Keeps one entry, whose key no other may say differently. No contract says which of them are secrets; their
+    /// names do.
+    fn insert(&mut self, additions: &mut Additions, key: String, addition: Addition) {
+        if addition.secret {
+            self.settings.secrets.push((addition.variable.clone(), addition.value.clone()));
+        }
+        if let Some(earlier) = additions.get(&key).filter(|earlier| earlier.value != addition.value) {
+            let message = format!("sets {key}, which {} sets differently", earlier.variable);
+            let problem = Problem::error(&addition.variable, message).accepted("the key in one of the two places");
+            self.problems.push(problem.from_source("environment"));
+        }
+        additions.insert(key, addition);
     }
 }
 

@@ -87,6 +87,25 @@ fn smallrye_reads_back_what_smallrye_writes() {
     check_java(Format::Smallrye);
 }
 
+#[test]
+fn smallrye_resolves_the_references_of_an_operators_line_and_no_other_dollar() {
+    let lines = [
+        ("${a.b}", "1"),
+        ("x${a.b}${none:${z}}\\", "x12\\"),
+        ("\\${a.b} $${a.b} ${a.b", "\\1 ${a.b} ${a.b"),
+        ("a$b$$c\\$", "a$b$$c\\$"),
+    ];
+    let file = |line: &str| {
+        let text = format!("a.b=1\nkey={}\nz=2\n", Format::Smallrye.escape_keeping_references(line).unwrap());
+        format!("{}{text}", Format::Smallrye.prelude(&text).unwrap_or_default())
+    };
+    let files: Vec<String> = lines.iter().map(|(line, _)| file(line)).collect();
+    let found = readers::java("smallrye", &files);
+    for ((line, meant), (_, found)) in lines.iter().zip(found) {
+        assert_eq!(found.as_deref(), Some(*meant), "{line}");
+    }
+}
+
 /// Behaviours: 88.
 #[test]
 fn airlift_reads_back_what_airlift_writes() {
