@@ -747,7 +747,7 @@ mod tests {
         let what =
             "holds a character beyond ASCII, which /run/dl/nessie/jvm.options (format jvm-options) has no way to say";
         assert_eq!(said("nessie", &[("JAVA_OPTS_APPEND", "-Da=b -Dc=ü")]), [format!("error: JAVA_OPTS_APPEND {what}")]);
-        let pairs = [PG[0], PG[1], ("TRINO_CATALOG_PG__a.secret-key", "x\n")];
+        let pairs = [PG[0], PG[1], ("TRINO_CATALOG_PG__a.secret-key", "x1y2z3\n")];
         assert!(
             said("trino", &pairs)[0].starts_with("error: TRINO_CATALOG_PG__a.secret-key holds a control character")
         );
@@ -775,11 +775,11 @@ mod tests {
     #[test]
     fn blanks_around_a_value_stay_where_it_may_be_a_secret() {
         let line = |variable: &str| {
-            let text = text("trino", "pg.properties", &[PG[0], PG[1], (variable, "4 ")]);
+            let text = text("trino", "pg.properties", &[PG[0], PG[1], (variable, "4four ")]);
             text.lines().last().unwrap().to_owned()
         };
-        assert_eq!(line("TRINO_CATALOG_PG__a.b"), "a.b=4");
-        assert_eq!(line("TRINO_CATALOG_PG__a.password"), "a.password=4${ENV:TRINO_BLANK}");
+        assert_eq!(line("TRINO_CATALOG_PG__a.b"), "a.b=4four");
+        assert_eq!(line("TRINO_CATALOG_PG__a.password"), "a.password=4four${ENV:TRINO_BLANK}");
     }
 
     #[test]
@@ -847,15 +847,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_or_a_file_that_would_be_there_twice_is_an_error() {
+    fn a_key_that_would_be_there_twice_is_an_error() {
         let pairs =
             [("NESSIE_SERVER_AUTHORIZATION_RULES_FOO", "false"), ("NESSIE_SERVER_AUTHORIZATION_RULES_foo", "true")];
         let twice =
             "would give /run/dl/nessie/application.properties the key nessie.server.authorization.rules.foo twice";
         assert_eq!(said("nessie", &pairs), [format!("error: {}, {} {twice}", pairs[0].0, pairs[1].0)]);
-        let pairs = [("TRINO_CATALOG_LAKE_CONNECTOR_NAME", "tpch"), ("TRINO_CATALOG_lake_CONNECTOR_NAME", "memory")];
-        let twice = "would make /run/dl/trino/etc/catalog/lake.properties twice";
-        assert_eq!(said("trino", &pairs), [format!("error: {}, {} {twice}", pairs[0].0, pairs[1].0)]);
     }
 
     #[test]
