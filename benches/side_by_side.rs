@@ -38,7 +38,7 @@ Two targets are missed.
 - Memory at rest, by up to 0.2 MiB. What is not its own are pages of the binary, which all containers of a machine
   share.
 
-confd and gomplate are not here: their releases could not be built from the modules at hand.
+confd and gomplate are not compared.
 ";
 
 struct Row {
@@ -67,7 +67,7 @@ fn main() {
         health_under_load(),
         binary_size(),
     ];
-    let _ = std::fs::remove_file(myself());
+    std::fs::remove_dir_all(scratch()).unwrap();
     let table = table(&rows);
     print!("{table}");
     if std::env::var_os("DL_UPDATE").is_some() {
@@ -81,6 +81,13 @@ fn table(rows: &[Row]) -> String {
         writeln!(text, "| {what} | {ours} | {} | {target} |", peers.join("<br>")).unwrap();
     }
     text + MISSED
+}
+
+/// A folder of this run, gone at its end.
+fn scratch() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("dl-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 fn dl_entry() -> PathBuf {
@@ -135,7 +142,7 @@ fn start_to_exec() -> Row {
 
 /// A Nessie on PostgreSQL, whose java is `true`.
 fn full_path() -> Row {
-    let folder = std::env::temp_dir().join(format!("dl-bench-{}", std::process::id()));
+    let folder = scratch().join("full-path");
     std::fs::create_dir_all(folder.join("bin")).unwrap();
     std::os::unix::fs::symlink("/bin/true", folder.join("bin/java")).unwrap();
     let shell = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/shell");
@@ -166,7 +173,6 @@ fn full_path() -> Row {
         commands.push(environment(quiet(dockerize, &["-template", &pair, "true"])));
     }
     let times = medians(commands, ROUNDS / 3);
-    std::fs::remove_dir_all(&folder).unwrap();
     compared("validate, render, drop root, exec: Nessie", &names, &times, "≤ 1.0 × shell, ≤ 0.4 × dockerize")
 }
 
@@ -240,7 +246,7 @@ fn catch_signals() {
 
 /// This program, where the user that a supervisor becomes can execute it.
 fn myself() -> PathBuf {
-    let copy = std::env::temp_dir().join(format!("dl-bench-{}.program", std::process::id()));
+    let copy = scratch().join("program");
     if !copy.exists() {
         std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     }
@@ -313,7 +319,7 @@ fn processor_time() -> Duration {
 /// A service that is ready, under the health endpoint of dl-entry.
 fn served() -> (Killed, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let folder = std::env::temp_dir().join(format!("dl-bench-{}", std::process::id()));
+    let folder = scratch().join("served");
     std::fs::create_dir_all(folder.join("bin")).unwrap();
     std::fs::write(folder.join("bin/java"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
     std::fs::set_permissions(folder.join("bin/java"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

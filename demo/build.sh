@@ -66,8 +66,18 @@ rust_is_recent() {
 }
 has_source() { [ -d "$("$1" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/std" ]; }
 
-# One target folder for all checkouts: the dependencies stay built. RUSTC_BOOTSTRAP lets a stable cargo take -Z.
+# claim_target FOLDER: one target folder serves all checkouts, so that the dependencies stay built. Cargo tells what is
+# stale by its age alone, and would take another checkout's newer build for this one's: what is ours becomes newest.
+claim_target() {
+    [ "$(cat "$1/.checkout" 2>/dev/null)" != "$PWD" ] || return 0
+    touch build.rs src/lib.rs
+    mkdir -p "$1"
+    printf '%s\n' "$PWD" >"$1/.checkout"
+}
+
+# RUSTC_BOOTSTRAP lets a stable cargo take -Z.
 zigbuild() {
+    claim_target "$DL_CACHE/target"
     CARGO_TARGET_DIR="$DL_CACHE/target" CARGO_ZIGBUILD_CACHE_DIR="$DL_CACHE/zig-cache" \
         ZIG_GLOBAL_CACHE_DIR="$DL_CACHE/zig-cache/zig" PATH="$zig_tools/bin:$rust_path" RUSTC_BOOTSTRAP=1 \
         RUSTFLAGS='-C force-unwind-tables=no -C target-feature=+crt-static -C link-self-contained=no' \

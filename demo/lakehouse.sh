@@ -45,7 +45,8 @@ check_memory() {
         [ $((bytes / 1048576)) -ge "$available" ] || available=$((bytes / 1048576))
     done
     [ "$available" -ge $demo_memory ] ||
-        fail "the demo needs $demo_memory MiB of memory (Trino 1 GiB of heap, Nessie half), and $available MiB are available"
+        fail "the demo needs $demo_memory MiB of memory (Trino 1 GiB of heap, Nessie half), and $available MiB are \
+available"
 }
 
 listening() {
@@ -59,16 +60,20 @@ check_ports() {
         port=${entry%%=*}
         printf '%s\n' "$taken" | grep -qix "$(printf '%04X' "$port")" && busy="$busy $port (${entry#*=})"
     done
-    [ -z "$busy" ] || fail "ports the demo needs are in use:$busy; is another demo running? (ss -ltnp names who listens)"
+    [ -z "$busy" ] ||
+        fail "ports the demo needs are in use:$busy; is another demo running? (ss -ltnp names who listens)"
 }
 
 # All state in one folder that the services' user can reach.
 choose_state() {
-    if is_root; then default=/var/tmp/datalyptica-demo; else default=${XDG_STATE_HOME:-$HOME/.local/state}/datalyptica-demo; fi
-    state=${DL_DEMO_STATE:-$default}
+    states=${XDG_STATE_HOME:-$HOME/.local/state}
+    is_root && states=/var/tmp
+    state=${DL_DEMO_STATE:-$states/datalyptica-demo}
     mkdir -p "$state" || fail "cannot create $state; set DL_DEMO_STATE to a folder you can write"
+    # The link's owner, where it is a link: /var/tmp is everybody's.
+    [ "$(stat -c %u "$state")" = "$(id -u)" ] && [ -O "$state" ] ||
+        fail "$state belongs to someone else; set DL_DEMO_STATE to a folder of your own"
     state=$(cd "$state" && pwd -P)
-    [ -O "$state" ] || fail "$state belongs to someone else; set DL_DEMO_STATE to a folder of your own"
     chmod 755 "$state"
     others_reach "$state" ||
         fail "the services run as uid 1000, who cannot reach $state; set DL_DEMO_STATE to a folder every user can enter"
@@ -146,8 +151,9 @@ give_up() {
     fail "$1; its log is $log"
 }
 
-# In the reverse order of starting; each gets SIGTERM and its time.
+# In the reverse order of starting; each gets SIGTERM and its time. A second Ctrl-C must not leave one of them behind.
 stop_services() {
+    trap '' INT TERM HUP
     for entry_of in $running; do
         running=${running#* }
         pid=${entry_of#*=}
@@ -185,7 +191,8 @@ ask_question() {
         { tail -n 25 "$state/logs/cli.log" >&2 && fail "Trino could not answer (lines above)"; }
     phase_done
     cat demo/question.sql "$state/answer.txt"
-    if cmp -s demo/answer.txt "$state/answer.txt"; then rows_right=yes; else diff demo/answer.txt "$state/answer.txt" >&2 || true; fi
+    diff demo/answer.txt "$state/answer.txt" >&2 && rows_right=yes
+    return 0
 }
 
 print_summary() {

@@ -1,6 +1,6 @@
 # Tools that PyPI carries, each set in a virtual environment of the cache. Sourced by ./dl.
 
-# python_tools FOLDER WHY NAME…: these packages of artifacts.tsv, in $DL_CACHE/FOLDER. The cache is locked by the caller.
+# python_tools FOLDER WHY NAME…: these packages of artifacts.tsv, in $DL_CACHE/FOLDER. The caller holds the cache's lock.
 python_tools() {
     tools=$DL_CACHE/$1 why=$2
     shift 2

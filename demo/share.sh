@@ -29,6 +29,7 @@ choose_reachable() {
 # share NAME…: these entries of the cache, readable by the services.
 share() {
     [ "$reachable" != "$DL_CACHE" ] || return 0
+    lock_cache
     for name; do
         same_file "$DL_CACHE/$name" "$reachable/$name" && continue
         mkdir -p "$(dirname "$reachable/$name")"
@@ -38,6 +39,7 @@ share() {
             fail "cannot copy $DL_CACHE/$name to $reachable"
         mv "$reachable/$name.new" "$reachable/$name"
     done
+    unlock_cache
 }
 
 # The same inode, or (on another file system) the same content; for a folder, its list of checksums.

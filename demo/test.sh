@@ -3,7 +3,15 @@
 fuzz_briefly=10 # seconds for each target
 
 test_everything() {
-    [ $# -eq 0 ] || fail "test takes no options: one test is cargo test --test NAME, with the variables of demo/test.sh"
+    containers=yes
+    case ${1:-} in
+        '') ;;
+        --without-containers) containers=no ;;
+        *) fail "unknown option of test: $1 (there is --without-containers; CONTRIBUTING.md says how to run one test)" ;;
+    esac
+    is_root ||
+        fail 'the tests mount, change users and make PID namespaces: run them as root (in a container, if you like)'
+    [ -d "$DL_CACHE/target" ] || need_space "$DL_CACHE" 8000 'building everything the tests use'
     fetch_everything
     share bin/minio "${trino_server##*/}" "${nessie_jar##*/}" "${trino_cli##*/}"
     need_command 'compiling the Java readers' javac default-jdk-headless
@@ -15,16 +23,17 @@ test_everything() {
     prepare_host_rust
     prepare_peers
     export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$DL_CACHE/target}" DL_CACHE
+    claim_target "$CARGO_TARGET_DIR"
     check_style
     # The tests run the static binary, and the services from where their user can read them.
     export DL_ENTRY="$PWD/dist/$native/dl-entry" DL_ARTIFACTS="$reachable" DL_JAVA="$java"
     JAVA_HOME=$(dirname "$(dirname "$java")")
     export JAVA_HOME
     check_real_environments
-    check_in_containers
+    [ $containers = no ] || check_in_containers
     fuzz $fuzz_briefly
     cargo test --locked --no-fail-fast </dev/null || fail 'a test failed (lines above)'
-    [ -z "$no_engine" ] || say "passed, but the tests in containers are not run: $no_engine"
+    [ $containers = yes ] || say 'passed, without the tests in containers'
 }
 
 # Cargo, its formatter and its linter: those in PATH, or Debian's.
@@ -32,7 +41,8 @@ prepare_host_rust() {
     host_rust_is_whole && return 0
     need_packages "Rust 1.$rust_wanted or newer (or: rustup)" rustc-web cargo-web rustfmt-web rust-web-clippy
     PATH=/usr/bin:$PATH
-    host_rust_is_whole || fail "the Rust of this machine is older than 1.$rust_wanted or lacks cargo fmt or cargo clippy"
+    host_rust_is_whole ||
+        fail "the Rust of this machine is older than 1.$rust_wanted or lacks cargo fmt or cargo clippy"
 }
 
 host_rust_is_whole() {
@@ -51,13 +61,15 @@ check_style() {
     say 'format and lints'
     shellcheck -x dl .ci/run >&2 || fail 'shellcheck has complaints (lines above)'
     cargo fmt --check >&2 || fail 'not formatted: run cargo fmt'
-    cargo clippy --locked --all-targets --test containers --test environments -- -D warnings </dev/null >&2 || fail 'clippy has complaints (lines above)'
+    cargo clippy --locked --all-targets --test containers --test environments -- -D warnings </dev/null >&2 ||
+        fail 'clippy has complaints (lines above)'
 }
 
 # The verdicts on environments people really use, where the file of them is at hand: it is not part of the project.
 check_real_environments() {
     if [ -n "${DL_ENVIRONMENTS:-}" ]; then
-        cargo test --locked --test environments </dev/null || fail 'a verdict on a real environment is not the committed one'
+        cargo test --locked --test environments </dev/null ||
+            fail 'a verdict on a real environment is not the committed one (lines above)'
     else
         say 'the verdicts on real environments are not checked: DL_ENVIRONMENTS names no file of them'
     fi
@@ -65,12 +77,19 @@ check_real_environments() {
 
 # The tests that need a Docker engine.
 check_in_containers() {
-    if ! find_engine; then
-        say "the tests in containers are not run: $no_engine"
-        return 0
-    fi
+    find_engine || fail "the tests in containers need a Docker engine, and $no_engine; ./dl test --without-containers \
+leaves them out"
     prepare_container_root
     DOCKER_HOST="unix://$engine_socket" DL_CONTAINER_ROOT="$container_root" \
         cargo test --locked --test containers </dev/null || fail 'a test in a container failed (lines above)'
+    remove_test_images
     stop_engine
+}
+
+# An engine that was here before keeps nothing of ours.
+remove_test_images() {
+    for image in dl-entry-test dl-entry-test-root; do
+        curl -s -X DELETE --unix-socket "$engine_socket" "http://engine/images/$image:1?force=true" >/dev/null ||
+            say "cannot remove the image $image:1 from the engine"
+    done
 }

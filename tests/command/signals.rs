@@ -205,8 +205,9 @@ fn as_pid_1_it_forwards_signals_the_kernel_would_not_give_it() {
 /// Behaviours: 103.
 #[test]
 fn as_pid_1_it_ends_everybody_it_would_leave_behind() {
-    let ended = Running::start(as_pid_1("setsid sleep 1000 & setsid sleep 1000 & exit 3")).ended(LONG);
-    assert_eq!(ended.code(), 3, "{}", ended.stderr);
+    let left = "setsid sh -c 'trap \"echo asked; exit\" TERM; echo up; while :; do sleep 0.02; done'";
+    let ended = Running::start(as_pid_1(&format!("{left} & {left} & sleep 0.5; exit 3"))).ended(LONG);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (3, "up\nup\nasked\nasked\n"), "{}", ended.stderr);
 }
 
 /// Waits until it has ended, and how long that took.

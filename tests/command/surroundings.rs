@@ -21,19 +21,20 @@ fn after(demo: &Demo, before: &str, script: &str) -> Ended {
     ended(command)
 }
 
-const LEAVES_ORPHANS: &str = "(sleep 0.1 &); setsid sleep 1000 & echo started; sleep 0.3; exit 4";
+/// What says that it was asked to end.
+const LEFT: &str = "sh -c 'trap \"echo asked; exit\" TERM; echo started; while :; do sleep 0.02; done'";
 
 /// Behaviours: 72.
 #[test]
 fn without_proc_or_with_one_that_hides_others_the_service_runs_and_nobody_is_left() {
     for before in ["umount -l /proc", "mount -t tmpfs none /proc", "mount -t proc -o hidepid=2 proc /proc"] {
         let demo = Demo::new(STOP);
-        // The namespace of process ids shows whether anybody is left: it ends with us.
         let inner = "exec unshare -p -f --kill-child sh -ec \"$BEFORE; exec \\\"\\$0\\\"\" \"$ENTRY\"";
         let mut command = demo.command(&["sh", "-ec", inner]);
-        command.env("BEFORE", before).env("ENTRY", binary()).env("DEMO_SCRIPT", LEAVES_ORPHANS);
+        let script = format!("(sleep 0.1 &); setsid {LEFT} & sleep 0.5; exit 4");
+        command.env("BEFORE", before).env("ENTRY", binary()).env("DEMO_SCRIPT", script);
         let ended = ended(command);
-        assert_eq!((ended.code(), ended.stdout.as_str()), (4, "started\n"), "{before}\n{}", ended.stderr);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (4, "started\nasked\n"), "{before}\n{}", ended.stderr);
         assert_eq!(std::fs::read_to_string(demo.file()).unwrap(), "port = 8080\n");
     }
 }
@@ -42,8 +43,8 @@ fn without_proc_or_with_one_that_hides_others_the_service_runs_and_nobody_is_lef
 #[test]
 fn without_proc_and_not_process_1_the_service_runs_and_its_group_is_ended() {
     let demo = Demo::new(STOP);
-    let ended = after(&demo, "umount -l /proc", "sleep 1000 & echo started; sleep 0.3; exit 4");
-    assert_eq!((ended.code(), ended.stdout.as_str()), (4, "started\n"), "{}", ended.stderr);
+    let ended = after(&demo, "umount -l /proc", &format!("{LEFT} & sleep 0.5; exit 4"));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (4, "started\nasked\n"), "{}", ended.stderr);
 }
 
 /// Behaviours: 73.

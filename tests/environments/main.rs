@@ -36,7 +36,7 @@ struct Problem {
 }
 
 #[test]
-fn every_real_environment_is_accepted_or_rejected_for_a_reason_that_is_true() {
+fn every_verdict_is_the_committed_one() {
     let file = std::env::var_os("DL_ENVIRONMENTS").expect("set DL_ENVIRONMENTS to the JSON file of cases");
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut cases: Vec<Case> = serde_json::from_str(&text).expect("a list of cases");
