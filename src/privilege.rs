@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
 
+use crate::accounts::{self, Group, groups, users};
 use crate::system;
 
 /// Who the service runs as.
@@ -110,21 +111,21 @@ pub fn parse_user(spec: &str, passwd: &str, group: &str) -> Result<Identity, Bad
     let user = if user.is_empty() { "0" } else { user };
     let entry = users(passwd).find(|entry| entry.name == user || number(user) == Ok(entry.uid) && is_number(user));
     let uid = match (&entry, is_number(user)) {
-        (Some(entry), _) => entry.uid,
+        (Some(entry), _) => usable(entry.uid)?,
         (None, true) => number(user)?,
         (None, false) => return Err(unknown(user, BadUser::UnknownUser)),
     };
     let gid = match group_name {
         Some(name) => group_id(name, group)?,
         // A bare number without an entry is its own group: never root's by accident.
-        None => entry.as_ref().map_or(uid, |entry| entry.gid),
+        None => entry.as_ref().map_or(Ok(uid), |entry| usable(entry.gid))?,
     };
-    let name = entry.as_ref().map(|entry| entry.name.to_owned()).unwrap_or_default();
+    let name = entry.as_ref().map(|entry| entry.name.clone().into_owned()).unwrap_or_default();
     let mut groups = vec![gid];
     if group_name.is_none() {
         groups.extend(groups_of(&name, group).filter(|other| *other != gid));
     }
-    let home = entry.map_or_else(|| PathBuf::from("/"), |entry| PathBuf::from(entry.home));
+    let home = entry.map_or_else(|| PathBuf::from("/"), |entry| PathBuf::from(&*entry.home));
     Ok(Identity { uid, gid, groups, name, home })
 }
 
@@ -143,46 +144,24 @@ fn number(text: &str) -> Result<u32, BadUser> {
     if !is_number(text) {
         return Err(bad());
     }
-    text.parse::<u32>().ok().filter(|number| *number <= i32::MAX as u32).ok_or_else(bad)
+    usable(text.parse().map_err(|_| bad())?)
 }
 
-struct User<'a> {
-    name: &'a str,
-    uid: u32,
-    gid: u32,
-    home: &'a str,
-}
-
-/// Lines that are entries; others are passed over, as libc does.
-fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
-    passwd.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.trim_end_matches('\r').split(':').collect();
-        let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
-        let sound = !name.is_empty() && !name.starts_with(['+', '-', '#']);
-        sound.then_some(User { name, uid: number(uid).ok()?, gid: number(gid).ok()?, home })
-    })
-}
-
-fn group_fields(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
-    group.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.trim_end_matches('\r').split(':').collect();
-        let [name, _, gid, members] = fields[..] else { return None };
-        Some((name, number(gid).ok()?, members))
-    })
+fn usable(number: u32) -> Result<u32, BadUser> {
+    if number <= i32::MAX as u32 { Ok(number) } else { Err(BadUser::BadNumber(number.to_string())) }
 }
 
 fn group_id(name: &str, group: &str) -> Result<u32, BadUser> {
-    let found = group_fields(group).find(|(group, ..)| *group == name).map(|(_, gid, _)| gid);
-    match found {
-        Some(gid) => Ok(gid),
+    match groups(group).find(|group| group.name == name) {
+        Some(group) => usable(group.gid),
         None if is_number(name) => number(name),
         None => Err(unknown(name, BadUser::UnknownGroup)),
     }
 }
 
 fn groups_of<'a>(user: &'a str, group: &'a str) -> impl Iterator<Item = u32> + 'a {
-    let member = move |members: &str| !user.is_empty() && members.split(',').any(|name| name == user);
-    group_fields(group).filter(move |(.., members)| member(members)).map(|(_, gid, _)| gid)
+    let member = move |group: &Group| !user.is_empty() && group.members.iter().any(|name| name == user);
+    groups(group).filter(member).filter_map(|group| usable(group.gid).ok())
 }
 
 /// Whether root could be given up, asked before anything is written: a missing capability is then what is named, and
@@ -242,10 +221,10 @@ pub fn stay() -> Result<Unprivileged, PrivilegeError> {
         return Err(PrivilegeError::NotProven { what: "this process is root" });
     }
     give_up_the_rest()?;
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = accounts::text("/etc/passwd").unwrap_or_default();
     let entry = users(&passwd).find(|entry| entry.uid == uid);
     let (name, home) =
-        entry.map_or((String::new(), PathBuf::from("/")), |entry| (entry.name.to_owned(), entry.home.into()));
+        entry.map_or((String::new(), PathBuf::from("/")), |entry| (entry.name.into_owned(), (*entry.home).into()));
     let groups = nix::unistd::getgroups().unwrap_or_default().into_iter().map(Gid::as_raw).collect();
     Ok(Unprivileged { identity: Identity { uid, gid, groups, name, home } })
 }
