@@ -66,8 +66,6 @@ fn a_read_only_root_no_temporary_folder_and_run_without_exec_are_enough() {
 fn users_files_that_are_missing_or_broken_do_not_keep_the_number_from_working() {
     for broken in [
         "rm /etc/passwd /etc/group",
-        "rm /etc/passwd; mkdir /etc/passwd",
-        "ln -sf passwd /etc/passwd",
         "printf 'root:x\\n+::::::\\n#\\nx:x:-1:9:::\\n\\377\\376\\n' >/etc/passwd",
         "head -c 1000000 /dev/zero | tr '\\0' 'x' >/etc/passwd",
         "chmod 000 /etc/passwd /etc/group",
@@ -76,6 +74,37 @@ fn users_files_that_are_missing_or_broken_do_not_keep_the_number_from_working() 
         let ended = after(&demo, broken, "id -u; id -g");
         assert_eq!((ended.code(), ended.stdout.as_str()), (0, "1000\n1000\n"), "{broken}\n{}", ended.stderr);
     }
+}
+
+/// Behaviours: 60.
+#[test]
+fn users_files_that_cannot_be_read_are_an_error_for_a_name_and_none_for_a_number() {
+    for (broken, file) in
+        [("rm /etc/passwd; mkdir /etc/passwd", "/etc/passwd"), ("rm /etc/group; mkdir /etc/group", "/etc/group")]
+    {
+        let demo = Demo::new(STOP);
+        let refused = after(&demo, broken, "id -u; id -g");
+        let expected = format!(
+            "dl-entry: {file} cannot be read: is a directory\n  it says who shusr is: make it readable for root\n"
+        );
+        assert_eq!((refused.code(), refused.stderr.as_str()), (77, expected.as_str()));
+        let contract = demo.join("services/demo/service.toml");
+        let numbered = std::fs::read_to_string(&contract).unwrap().replace("prefixes", "user = \"1000\"\nprefixes");
+        std::fs::write(&contract, numbered).unwrap();
+        let ended = after(&demo, broken, "id -u; id -g");
+        assert_eq!((ended.code(), ended.stdout.as_str()), (0, "1000\n1000\n"), "{broken}\n{}", ended.stderr);
+    }
+}
+
+/// Behaviours: 58.
+#[test]
+fn a_byte_that_is_not_utf_8_does_not_make_the_services_user_another_one() {
+    let demo = Demo::new(STOP);
+    let users =
+        "printf 'root:x:0:0::/:/bin/sh\\njos\\351:x:7:7:Jos\\351:/:/bin/sh\\nshusr:x:77:78::/:/bin/sh\\n' >/etc/passwd
+        printf 'jos\\351:x:7:\\nlake:x:79:jos\\351,shusr\\n' >/etc/group";
+    let ended = after(&demo, users, "id -u; id -g; id -G");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "77\n78\n78 79\n"), "{}", ended.stderr);
 }
 
 /// Behaviours: 61.
