@@ -5,9 +5,11 @@
 //! here, and nothing is executed without one.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
+use nix::sys::stat::SFlag;
 use nix::unistd::{Gid, Uid};
 
 use crate::accounts::{self, Group, groups, users};
@@ -233,27 +235,25 @@ fn threads() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
-/// So that the service can open /dev/stdout and /dev/stderr anew (runc's `fixStdioPermissions`). /dev/null is
-/// everybody's; a file system that cannot change owners is no reason to fail.
+/// So that the service can open /dev/stdout and /dev/stderr anew (runc's `fixStdioPermissions`). A file system that
+/// cannot change owners is no reason to fail.
 fn hand_over_streams(identity: &Identity) {
-    let null = nix::sys::stat::stat(Path::new("/dev/null")).ok();
-    for descriptor in 0..=2 {
-        // The three standard streams; one that is closed fails below.
-        let stream = match descriptor {
-            0 => nix::sys::stat::fstat(std::io::stdin()),
-            1 => nix::sys::stat::fstat(std::io::stdout()),
-            _ => nix::sys::stat::fstat(std::io::stderr()),
-        };
-        let Ok(stream) = stream else { continue };
-        if null.is_some_and(|null| null.st_rdev == stream.st_rdev && null.st_ino == stream.st_ino) {
-            continue;
-        }
-        let uid = Some(Uid::from_raw(identity.uid));
-        let _ = match descriptor {
-            0 => nix::unistd::fchown(std::io::stdin(), uid, None),
-            1 => nix::unistd::fchown(std::io::stdout(), uid, None),
-            _ => nix::unistd::fchown(std::io::stderr(), uid, None),
-        };
+    hand_over(std::io::stdin(), identity.uid);
+    hand_over(std::io::stdout(), identity.uid);
+    hand_over(std::io::stderr(), identity.uid);
+}
+
+/// Pipes, sockets and terminals are this container's own. A file is its owner's, and a device such as /dev/null, under
+/// whatever name and mount, is everybody's. A stream that is closed has nothing to give.
+fn hand_over(stream: impl AsFd, uid: u32) {
+    let Ok(status) = nix::sys::stat::fstat(&stream) else { return };
+    let given = match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFIFO | SFlag::S_IFSOCK => true,
+        SFlag::S_IFCHR => nix::unistd::isatty(&stream).unwrap_or(false),
+        _ => false,
+    };
+    if given {
+        let _ = nix::unistd::fchown(&stream, Some(Uid::from_raw(uid)), None);
     }
 }
 

@@ -164,15 +164,22 @@ fn standard_streams_can_be_opened_anew_after_the_drop() {
     let script = "echo out >/dev/stdout; echo err >/proc/self/fd/2";
     let pipes = ended(entry(&["sh", "-c", script]));
     assert_eq!((pipes.stdout.as_str(), pipes.stderr.as_str()), ("out\n", "err\n"));
-    let folder = Folder::new("streams");
-    let file = folder.join("file");
-    let mut command = Command::new("sh");
-    command.env_clear().env("PATH", "/usr/bin:/bin");
-    command.args(["-c", "umask 077; exec \"$@\" >>\"$0\""]).arg(&file).arg(binary()).args(["sh", "-c", script]);
+}
+
+/// Behaviours: 68.
+#[test]
+fn a_file_and_a_device_under_any_name_keep_their_owner() {
+    require_root("there is no root to drop");
+    let folder = Folder::new("owners");
+    let script = "cd \"$0\"; mknod null c 1 3; mknod zero c 1 5; touch bound file; mount --bind /dev/null bound
+        for input in null zero bound file /dev/full; do \"$@\" <$input >>$input 2>>file || exit
+        stat -c '%n %u' $input; done";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", script]).arg(folder.path()).arg(binary()).args(["sh", "-c", ":"]);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("DL_NAME_SERVICE", "off");
-    let files = ended(command);
-    assert_eq!((files.code(), files.stderr.as_str()), (0, "err\n"));
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "out\n");
+    let ended = ended(command);
+    assert_eq!(ended.stdout, "null 0\nzero 0\nbound 0\nfile 0\n/dev/full 0\n", "{}", ended.stderr);
+    assert_eq!(std::fs::metadata("/dev/null").unwrap().uid(), 0);
 }
 
 /// Behaviours: 68.
