@@ -49,6 +49,8 @@ pub enum BadUser {
     /// A number beyond what the kernel takes, or not written in decimal.
     BadNumber(String),
     Malformed(String),
+    /// A name that is root's, and does not say so.
+    HiddenRoot(String),
 }
 
 impl fmt::Display for BadUser {
@@ -58,6 +60,13 @@ impl fmt::Display for BadUser {
             BadUser::UnknownGroup(name) => write!(f, "there is no group {name:?} in /etc/group")?,
             BadUser::BadNumber(text) => write!(f, "{text:?} is no user or group number")?,
             BadUser::Malformed(text) => write!(f, "{text:?} is no user")?,
+            BadUser::HiddenRoot(name) => {
+                return write!(
+                    f,
+                    "{name} has uid 0 in /etc/passwd, which is root: the service would keep every right\n  \
+                     give {name} a uid of its own; where root is meant, the contract's user is \"root\""
+                );
+            }
         }
         f.write_str("\n  accepted: NAME, UID, NAME:GROUP or UID:GID, numbers from 0 to 2147483647")
     }
@@ -129,6 +138,16 @@ pub fn parse_user(spec: &str, passwd: &str, group: &str) -> Result<Identity, Bad
     }
     let home = entry.map_or_else(|| PathBuf::from("/"), |entry| PathBuf::from(&*entry.home));
     Ok(Identity { uid, gid, groups, name, home })
+}
+
+/// Refuses to take root for somebody else: who is to run as root says so, by its name or its number.
+///
+/// # Errors
+/// `BadUser::HiddenRoot`.
+pub fn refuse_hidden_root(spec: &str, identity: &Identity) -> Result<(), BadUser> {
+    let user = spec.split(':').next().unwrap_or_default();
+    let open = user.is_empty() || user == "root" || is_number(user);
+    if identity.uid != 0 || open { Ok(()) } else { Err(BadUser::HiddenRoot(user.to_owned())) }
 }
 
 fn unknown(text: &str, as_name: fn(String) -> BadUser) -> BadUser {
@@ -370,6 +389,21 @@ mod tests {
             message,
             "\"4294967296\" is no user or group number\n  accepted: NAME, UID, NAME:GROUP or UID:GID, numbers from 0 to 2147483647"
         );
+    }
+
+    #[test]
+    fn root_is_root_only_by_its_own_name_and_number() {
+        let passwd = "root:x:0:0::/:/x\nshusr:x:0:1000::/:/x\nlake:x:5:0::/:/x\n";
+        let refused = |spec: &str| {
+            refuse_hidden_root(spec, &parse_user(spec, passwd, GROUP).unwrap()).err().map(|e| e.to_string())
+        };
+        for spec in ["root", "0", "", ":0", "0:1000", "root:daemon", "lake", "lake:0", "5", "5:0"] {
+            assert_eq!(refused(spec), None, "{spec:?}");
+        }
+        let expected = "shusr has uid 0 in /etc/passwd, which is root: the service would keep every right\n  give shusr a \
+                        uid of its own; where root is meant, the contract's user is \"root\"";
+        assert_eq!(refused("shusr").unwrap(), expected);
+        assert!(refused("shusr:1000").is_some());
     }
 
     /// Behaviours: 60.

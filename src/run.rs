@@ -214,6 +214,7 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
         named => named,
     };
     let identity = identity.map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
+    privilege::refuse_hidden_root(user, &identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
     privilege::check_can_become(&identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
     Ok(Some(identity))
 }

@@ -107,6 +107,22 @@ fn a_byte_that_is_not_utf_8_does_not_make_the_services_user_another_one() {
     assert_eq!((ended.code(), ended.stdout.as_str()), (0, "77\n78\n78 79\n"), "{}", ended.stderr);
 }
 
+/// Behaviours: 64.
+#[test]
+fn a_service_user_who_is_root_is_refused_and_root_by_name_is_not() {
+    let demo = Demo::new(STOP);
+    let hidden = "printf 'root:x:0:0::/:/bin/sh\\nshusr:x:0:0::/:/bin/sh\\n' >/etc/passwd";
+    let refused = after(&demo, hidden, "id -u");
+    assert_eq!((refused.code(), refused.stdout.as_str()), (77, ""), "{}", refused.stderr);
+    assert!(refused.stderr.starts_with("dl-entry: shusr has uid 0 in /etc/passwd"), "{}", refused.stderr);
+    assert!(!demo.file().exists());
+    let contract = demo.join("services/demo/service.toml");
+    let open = std::fs::read_to_string(&contract).unwrap().replace("prefixes", "user = \"root\"\nprefixes");
+    std::fs::write(&contract, open).unwrap();
+    let ended = after(&demo, hidden, "id -u");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "0\n"), "{}", ended.stderr);
+}
+
 /// Behaviours: 61.
 #[test]
 fn where_groups_cannot_be_set_root_is_dropped_all_the_same() {
