@@ -77,12 +77,38 @@ impl fmt::Display for BadUser {
 pub enum PrivilegeError {
     /// A call failed; the capability it needs, where it needs one.
     Refused { call: &'static str, errno: Errno, capability: Option<&'static str> },
+    /// An id of the service's user that does not exist in this user namespace (user_namespaces(7)).
+    Unmapped { kind: Kind, id: u32 },
     /// All calls succeeded, and we are still not who we should be.
     NotProven { what: &'static str },
     /// More than one thread: the others would stay root.
     Threads(usize),
     /// Our file has the set-user-id or set-group-id bit: whoever starts it would be somebody else.
     Borrowed,
+}
+
+/// Which of the two numberings an id belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    User,
+    Group,
+}
+
+impl Kind {
+    fn label(self) -> &'static str {
+        match self {
+            Kind::User => "uid",
+            Kind::Group => "gid",
+        }
+    }
+
+    /// What every id of this namespace stands for outside.
+    fn map(self) -> &'static str {
+        match self {
+            Kind::User => "/proc/self/uid_map",
+            Kind::Group => "/proc/self/gid_map",
+        }
+    }
 }
 
 impl fmt::Display for PrivilegeError {
@@ -99,6 +125,14 @@ impl fmt::Display for PrivilegeError {
                 }
                 Ok(())
             }
+            PrivilegeError::Unmapped { kind, id } => write!(
+                f,
+                "root cannot be given up: {0} {id} is not mapped in this user namespace ({1})\n  map more ids to the \
+                 container (/etc/subuid and /etc/subgid of who starts it), or start it as the service's user \
+                 (podman run --userns=keep-id:uid=1000,gid=1000)",
+                kind.label(),
+                kind.map()
+            ),
             PrivilegeError::NotProven { what } => write!(f, "root was not given up: {what}"),
             PrivilegeError::Threads(count) => write!(f, "root cannot be given up with {count} threads"),
             PrivilegeError::Borrowed => f.write_str(
@@ -189,7 +223,7 @@ fn groups_of<'a>(user: &'a str, group: &'a str) -> impl Iterator<Item = u32> + '
 /// not the files that could not be given away for want of another.
 ///
 /// # Errors
-/// The capability that is missing (capabilities(7)).
+/// The capability that is missing (capabilities(7)), or the id that is not mapped.
 pub fn check_can_become(identity: &Identity) -> Result<(), PrivilegeError> {
     const SETGID: u32 = 1 << 6;
     const SETUID: u32 = 1 << 7;
@@ -200,8 +234,28 @@ pub fn check_can_become(identity: &Identity) -> Result<(), PrivilegeError> {
     match () {
         () if held & SETGID == 0 => missing("setgroups", "CAP_SETGID"),
         () if held & SETUID == 0 && identity.uid != 0 => missing("setresuid", "CAP_SETUID"),
-        () => Ok(()),
+        () => check_mapped(identity),
     }
+}
+
+fn check_mapped(identity: &Identity) -> Result<(), PrivilegeError> {
+    let groups = if system::groups_are_denied() { &[identity.gid][..] } else { &identity.groups };
+    for (kind, ids) in [(Kind::User, &[identity.uid][..]), (Kind::Group, groups)] {
+        // Without /proc, the calls themselves will tell.
+        let Ok(map) = std::fs::read_to_string(kind.map()) else { continue };
+        if let Some(id) = ids.iter().find(|id| !is_mapped(&map, **id)) {
+            return Err(PrivilegeError::Unmapped { kind, id: *id });
+        }
+    }
+    Ok(())
+}
+
+/// Each line of the map is the first id inside, the first outside, and their number.
+fn is_mapped(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        matches!(numbers[..], [first, _, count] if (first..first + count).contains(&id.into()))
+    })
 }
 
 /// Refuses to run for anybody by the set-user-id or set-group-id bit of our own file.
@@ -223,13 +277,22 @@ pub fn become_user(identity: &Identity) -> Result<Unprivileged, PrivilegeError> 
     }
     hand_over_streams(identity);
     drop_bounding_set()?;
-    system::set_ids(identity.uid, identity.gid, &identity.groups).map_err(|(errno, call)| {
-        let capability = if call == "setresuid" { "CAP_SETUID" } else { "CAP_SETGID" };
-        PrivilegeError::Refused { call, errno, capability: (errno == Errno::EPERM).then_some(capability) }
-    })?;
+    system::set_ids(identity.uid, identity.gid, &identity.groups)
+        .map_err(|(errno, call)| refused_id(identity, errno, call))?;
     give_up_the_rest()?;
     prove(identity)?;
     Ok(Unprivileged { identity: identity.clone() })
+}
+
+fn refused_id(identity: &Identity, errno: Errno, call: &'static str) -> PrivilegeError {
+    let (kind, id, capability) = match call {
+        "setresuid" => (Kind::User, identity.uid, "CAP_SETUID"),
+        _ => (Kind::Group, identity.gid, "CAP_SETGID"),
+    };
+    match errno {
+        Errno::EINVAL => PrivilegeError::Unmapped { kind, id },
+        _ => PrivilegeError::Refused { call, errno, capability: (errno == Errno::EPERM).then_some(capability) },
+    }
 }
 
 /// Stays who we are, who is not root; takes what can still be taken away.
@@ -404,6 +467,16 @@ mod tests {
                         uid of its own; where root is meant, the contract's user is \"root\"";
         assert_eq!(refused("shusr").unwrap(), expected);
         assert!(refused("shusr:1000").is_some());
+    }
+
+    #[test]
+    fn an_id_is_mapped_where_a_line_of_the_map_covers_it() {
+        let map = "         0       1000          1\n      1000     100000        500\n";
+        for (id, expected) in [(0, true), (1, false), (999, false), (1000, true), (1499, true), (1500, false)] {
+            assert_eq!(is_mapped(map, id), expected, "{id}");
+        }
+        assert!(is_mapped("         0          0 4294967295\n", 2_147_483_647));
+        assert!(!is_mapped("", 0));
     }
 
     /// Behaviours: 60.

@@ -147,6 +147,24 @@ fn where_groups_cannot_be_set_root_is_dropped_all_the_same() {
     assert_eq!((ended.code(), ended.stdout.as_str()), (0, "1000\n1000\ndeny\n"), "{}", ended.stderr);
 }
 
+/// Behaviours: 64.
+#[test]
+fn a_namespace_without_the_services_user_is_named_and_one_of_that_user_is_enough() {
+    let folder = Folder::new("unmapped");
+    for (map, expected) in [("--map-root-user", ""), ("--map-user=1000", "1000\n")] {
+        let mut command = Command::new("unshare");
+        command.args(["--user", map]).arg(folder.binary()).args(["id", "-u"]).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env("DL_NAME_SERVICE", "off");
+        let ended = ended(command);
+        assert_eq!(ended.stdout, expected, "{}", ended.stderr);
+        let told = "dl-entry: root cannot be given up: uid 1000 is not mapped in this user namespace \
+                    (/proc/self/uid_map)\n  map more ids to the container (/etc/subuid and /etc/subgid of who starts it), \
+                    or start it as the service's user (podman run --userns=keep-id:uid=1000,gid=1000)\n";
+        let (status, told) = if expected.is_empty() { (77, told) } else { (0, "") };
+        assert_eq!((ended.code(), ended.stderr.as_str()), (status, told));
+    }
+}
+
 /// Behaviours: 62.
 #[test]
 fn a_program_with_the_set_user_id_bit_gains_nothing_after_the_drop() {
