@@ -404,6 +404,25 @@ fn the_client_is_not_held_by_somebody_elses_server() {
     assert_eq!(other.join().unwrap(), expected);
 }
 
+#[test]
+fn the_client_says_of_an_answer_that_it_is_cut_off_or_too_long() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let long = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(65_536));
+    for (answer, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok: ready for 0.", "the answer ends in the middle"),
+        ("HTTP/1.1 200 OK\r\nContent-Le", "the answer ends in the middle"),
+        (&long, "more than 64 KiB; is something else listening there?"),
+    ] {
+        let asked = std::thread::spawn(move || health::ask(Question::Live, &address.to_string()));
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.write_all(answer.as_bytes());
+        stream.shutdown(Shutdown::Write).unwrap();
+        let told = asked.join().unwrap().unwrap_err().to_string();
+        assert_eq!(told, format!("no answer from the health endpoint at {address}: {expected}"));
+    }
+}
+
 /// Behaviours: 107.
 #[test]
 fn a_port_in_use_is_explained() {
