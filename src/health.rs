@@ -135,11 +135,6 @@ impl Health {
         state.phase = phase;
     }
 
-    /// The phase entered last.
-    pub fn phase(&self) -> Phase {
-        self.state().phase.clone()
-    }
-
     /// A dependency that does not answer yet, and why. Must not hold credentials; secrets are redacted all the same.
     pub fn set_pending(&self, dependency: &str, error: &str) {
         self.state().pending.insert(dependency.to_owned(), error.to_owned());

@@ -30,6 +30,7 @@ pub mod format;
 pub mod log;
 pub mod redact;
 
+pub mod accounts;
 pub mod health;
 pub mod http;
 pub mod names;

@@ -25,6 +25,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
 use self::protocol::{Group, HEADER, User};
+use crate::accounts;
 use crate::exit;
 use crate::privilege::Identity;
 
@@ -145,7 +146,7 @@ fn in_container() -> bool {
 }
 
 fn read(path: &str) -> String {
-    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    accounts::text(path).unwrap_or_default()
 }
 
 /// Whether somebody listens at the socket. std's connect would wait for ever where the listener's queue is full.

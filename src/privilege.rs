@@ -5,11 +5,14 @@
 //! here, and nothing is executed without one.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
+use nix::sys::stat::SFlag;
 use nix::unistd::{Gid, Uid};
 
+use crate::accounts::{self, Group, groups, users};
 use crate::system;
 
 /// Who the service runs as.
@@ -46,6 +49,8 @@ pub enum BadUser {
     /// A number beyond what the kernel takes, or not written in decimal.
     BadNumber(String),
     Malformed(String),
+    /// A name that is root's, and does not say so.
+    HiddenRoot(String),
 }
 
 impl fmt::Display for BadUser {
@@ -55,6 +60,13 @@ impl fmt::Display for BadUser {
             BadUser::UnknownGroup(name) => write!(f, "there is no group {name:?} in /etc/group")?,
             BadUser::BadNumber(text) => write!(f, "{text:?} is no user or group number")?,
             BadUser::Malformed(text) => write!(f, "{text:?} is no user")?,
+            BadUser::HiddenRoot(name) => {
+                return write!(
+                    f,
+                    "{name} has uid 0 in /etc/passwd, which is root: the service would keep every right\n  \
+                     give {name} a uid of its own; where root is meant, the contract's user is \"root\""
+                );
+            }
         }
         f.write_str("\n  accepted: NAME, UID, NAME:GROUP or UID:GID, numbers from 0 to 2147483647")
     }
@@ -65,12 +77,38 @@ impl fmt::Display for BadUser {
 pub enum PrivilegeError {
     /// A call failed; the capability it needs, where it needs one.
     Refused { call: &'static str, errno: Errno, capability: Option<&'static str> },
+    /// An id of the service's user that does not exist in this user namespace (user_namespaces(7)).
+    Unmapped { kind: Kind, id: u32 },
     /// All calls succeeded, and we are still not who we should be.
     NotProven { what: &'static str },
     /// More than one thread: the others would stay root.
     Threads(usize),
     /// Our file has the set-user-id or set-group-id bit: whoever starts it would be somebody else.
     Borrowed,
+}
+
+/// Which of the two numberings an id belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    User,
+    Group,
+}
+
+impl Kind {
+    fn label(self) -> &'static str {
+        match self {
+            Kind::User => "uid",
+            Kind::Group => "gid",
+        }
+    }
+
+    /// What every id of this namespace stands for outside.
+    fn map(self) -> &'static str {
+        match self {
+            Kind::User => "/proc/self/uid_map",
+            Kind::Group => "/proc/self/gid_map",
+        }
+    }
 }
 
 impl fmt::Display for PrivilegeError {
@@ -87,6 +125,14 @@ impl fmt::Display for PrivilegeError {
                 }
                 Ok(())
             }
+            PrivilegeError::Unmapped { kind, id } => write!(
+                f,
+                "root cannot be given up: {0} {id} is not mapped in this user namespace ({1})\n  map more ids to the \
+                 container (/etc/subuid and /etc/subgid of who starts it), or start it as the service's user \
+                 (podman run --userns=keep-id:uid=1000,gid=1000)",
+                kind.label(),
+                kind.map()
+            ),
             PrivilegeError::NotProven { what } => write!(f, "root was not given up: {what}"),
             PrivilegeError::Threads(count) => write!(f, "root cannot be given up with {count} threads"),
             PrivilegeError::Borrowed => f.write_str(
@@ -110,22 +156,32 @@ pub fn parse_user(spec: &str, passwd: &str, group: &str) -> Result<Identity, Bad
     let user = if user.is_empty() { "0" } else { user };
     let entry = users(passwd).find(|entry| entry.name == user || number(user) == Ok(entry.uid) && is_number(user));
     let uid = match (&entry, is_number(user)) {
-        (Some(entry), _) => entry.uid,
+        (Some(entry), _) => usable(entry.uid)?,
         (None, true) => number(user)?,
         (None, false) => return Err(unknown(user, BadUser::UnknownUser)),
     };
     let gid = match group_name {
         Some(name) => group_id(name, group)?,
         // A bare number without an entry is its own group: never root's by accident.
-        None => entry.as_ref().map_or(uid, |entry| entry.gid),
+        None => entry.as_ref().map_or(Ok(uid), |entry| usable(entry.gid))?,
     };
-    let name = entry.as_ref().map(|entry| entry.name.to_owned()).unwrap_or_default();
+    let name = entry.as_ref().map(|entry| entry.name.clone().into_owned()).unwrap_or_default();
     let mut groups = vec![gid];
     if group_name.is_none() {
         groups.extend(groups_of(&name, group).filter(|other| *other != gid));
     }
-    let home = entry.map_or_else(|| PathBuf::from("/"), |entry| PathBuf::from(entry.home));
+    let home = entry.map_or_else(|| PathBuf::from("/"), |entry| PathBuf::from(&*entry.home));
     Ok(Identity { uid, gid, groups, name, home })
+}
+
+/// Refuses to take root for somebody else: who is to run as root says so, by its name or its number.
+///
+/// # Errors
+/// `BadUser::HiddenRoot`.
+pub fn refuse_hidden_root(spec: &str, identity: &Identity) -> Result<(), BadUser> {
+    let user = spec.split(':').next().unwrap_or_default();
+    let open = user.is_empty() || user == "root" || is_number(user);
+    if identity.uid != 0 || open { Ok(()) } else { Err(BadUser::HiddenRoot(user.to_owned())) }
 }
 
 fn unknown(text: &str, as_name: fn(String) -> BadUser) -> BadUser {
@@ -143,53 +199,31 @@ fn number(text: &str) -> Result<u32, BadUser> {
     if !is_number(text) {
         return Err(bad());
     }
-    text.parse::<u32>().ok().filter(|number| *number <= i32::MAX as u32).ok_or_else(bad)
+    usable(text.parse().map_err(|_| bad())?)
 }
 
-struct User<'a> {
-    name: &'a str,
-    uid: u32,
-    gid: u32,
-    home: &'a str,
-}
-
-/// Lines that are entries; others are passed over, as libc does.
-fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
-    passwd.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.trim_end_matches('\r').split(':').collect();
-        let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
-        let sound = !name.is_empty() && !name.starts_with(['+', '-', '#']);
-        sound.then_some(User { name, uid: number(uid).ok()?, gid: number(gid).ok()?, home })
-    })
-}
-
-fn group_fields(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
-    group.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.trim_end_matches('\r').split(':').collect();
-        let [name, _, gid, members] = fields[..] else { return None };
-        Some((name, number(gid).ok()?, members))
-    })
+fn usable(number: u32) -> Result<u32, BadUser> {
+    if number <= i32::MAX as u32 { Ok(number) } else { Err(BadUser::BadNumber(number.to_string())) }
 }
 
 fn group_id(name: &str, group: &str) -> Result<u32, BadUser> {
-    let found = group_fields(group).find(|(group, ..)| *group == name).map(|(_, gid, _)| gid);
-    match found {
-        Some(gid) => Ok(gid),
+    match groups(group).find(|group| group.name == name) {
+        Some(group) => usable(group.gid),
         None if is_number(name) => number(name),
         None => Err(unknown(name, BadUser::UnknownGroup)),
     }
 }
 
 fn groups_of<'a>(user: &'a str, group: &'a str) -> impl Iterator<Item = u32> + 'a {
-    let member = move |members: &str| !user.is_empty() && members.split(',').any(|name| name == user);
-    group_fields(group).filter(move |(.., members)| member(members)).map(|(_, gid, _)| gid)
+    let member = move |group: &Group| !user.is_empty() && group.members.iter().any(|name| name == user);
+    groups(group).filter(member).filter_map(|group| usable(group.gid).ok())
 }
 
 /// Whether root could be given up, asked before anything is written: a missing capability is then what is named, and
 /// not the files that could not be given away for want of another.
 ///
 /// # Errors
-/// The capability that is missing (capabilities(7)).
+/// The capability that is missing (capabilities(7)), or the id that is not mapped.
 pub fn check_can_become(identity: &Identity) -> Result<(), PrivilegeError> {
     const SETGID: u32 = 1 << 6;
     const SETUID: u32 = 1 << 7;
@@ -200,8 +234,28 @@ pub fn check_can_become(identity: &Identity) -> Result<(), PrivilegeError> {
     match () {
         () if held & SETGID == 0 => missing("setgroups", "CAP_SETGID"),
         () if held & SETUID == 0 && identity.uid != 0 => missing("setresuid", "CAP_SETUID"),
-        () => Ok(()),
+        () => check_mapped(identity),
     }
+}
+
+fn check_mapped(identity: &Identity) -> Result<(), PrivilegeError> {
+    let groups = if system::groups_are_denied() { &[identity.gid][..] } else { &identity.groups };
+    for (kind, ids) in [(Kind::User, &[identity.uid][..]), (Kind::Group, groups)] {
+        // Without /proc, the calls themselves will tell.
+        let Ok(map) = std::fs::read_to_string(kind.map()) else { continue };
+        if let Some(id) = ids.iter().find(|id| !is_mapped(&map, **id)) {
+            return Err(PrivilegeError::Unmapped { kind, id: *id });
+        }
+    }
+    Ok(())
+}
+
+/// Each line of the map is the first id inside, the first outside, and their number.
+fn is_mapped(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        matches!(numbers[..], [first, _, count] if (first..first + count).contains(&id.into()))
+    })
 }
 
 /// Refuses to run for anybody by the set-user-id or set-group-id bit of our own file.
@@ -223,13 +277,22 @@ pub fn become_user(identity: &Identity) -> Result<Unprivileged, PrivilegeError> 
     }
     hand_over_streams(identity);
     drop_bounding_set()?;
-    system::set_ids(identity.uid, identity.gid, &identity.groups).map_err(|(errno, call)| {
-        let capability = if call == "setresuid" { "CAP_SETUID" } else { "CAP_SETGID" };
-        PrivilegeError::Refused { call, errno, capability: (errno == Errno::EPERM).then_some(capability) }
-    })?;
+    system::set_ids(identity.uid, identity.gid, &identity.groups)
+        .map_err(|(errno, call)| refused_id(identity, errno, call))?;
     give_up_the_rest()?;
     prove(identity)?;
     Ok(Unprivileged { identity: identity.clone() })
+}
+
+fn refused_id(identity: &Identity, errno: Errno, call: &'static str) -> PrivilegeError {
+    let (kind, id, capability) = match call {
+        "setresuid" => (Kind::User, identity.uid, "CAP_SETUID"),
+        _ => (Kind::Group, identity.gid, "CAP_SETGID"),
+    };
+    match errno {
+        Errno::EINVAL => PrivilegeError::Unmapped { kind, id },
+        _ => PrivilegeError::Refused { call, errno, capability: (errno == Errno::EPERM).then_some(capability) },
+    }
 }
 
 /// Stays who we are, who is not root; takes what can still be taken away.
@@ -242,10 +305,10 @@ pub fn stay() -> Result<Unprivileged, PrivilegeError> {
         return Err(PrivilegeError::NotProven { what: "this process is root" });
     }
     give_up_the_rest()?;
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = accounts::text("/etc/passwd").unwrap_or_default();
     let entry = users(&passwd).find(|entry| entry.uid == uid);
     let (name, home) =
-        entry.map_or((String::new(), PathBuf::from("/")), |entry| (entry.name.to_owned(), entry.home.into()));
+        entry.map_or((String::new(), PathBuf::from("/")), |entry| (entry.name.into_owned(), (*entry.home).into()));
     let groups = nix::unistd::getgroups().unwrap_or_default().into_iter().map(Gid::as_raw).collect();
     Ok(Unprivileged { identity: Identity { uid, gid, groups, name, home } })
 }
@@ -254,27 +317,25 @@ fn threads() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
-/// So that the service can open /dev/stdout and /dev/stderr anew (runc's `fixStdioPermissions`). /dev/null is
-/// everybody's; a file system that cannot change owners is no reason to fail.
+/// So that the service can open /dev/stdout and /dev/stderr anew (runc's `fixStdioPermissions`). A file system that
+/// cannot change owners is no reason to fail.
 fn hand_over_streams(identity: &Identity) {
-    let null = nix::sys::stat::stat(Path::new("/dev/null")).ok();
-    for descriptor in 0..=2 {
-        // The three standard streams; one that is closed fails below.
-        let stream = match descriptor {
-            0 => nix::sys::stat::fstat(std::io::stdin()),
-            1 => nix::sys::stat::fstat(std::io::stdout()),
-            _ => nix::sys::stat::fstat(std::io::stderr()),
-        };
-        let Ok(stream) = stream else { continue };
-        if null.is_some_and(|null| null.st_rdev == stream.st_rdev && null.st_ino == stream.st_ino) {
-            continue;
-        }
-        let uid = Some(Uid::from_raw(identity.uid));
-        let _ = match descriptor {
-            0 => nix::unistd::fchown(std::io::stdin(), uid, None),
-            1 => nix::unistd::fchown(std::io::stdout(), uid, None),
-            _ => nix::unistd::fchown(std::io::stderr(), uid, None),
-        };
+    hand_over(std::io::stdin(), identity.uid);
+    hand_over(std::io::stdout(), identity.uid);
+    hand_over(std::io::stderr(), identity.uid);
+}
+
+/// Pipes, sockets and terminals are this container's own. A file is its owner's, and a device such as /dev/null, under
+/// whatever name and mount, is everybody's. A stream that is closed has nothing to give.
+fn hand_over(stream: impl AsFd, uid: u32) {
+    let Ok(status) = nix::sys::stat::fstat(&stream) else { return };
+    let given = match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFIFO | SFlag::S_IFSOCK => true,
+        SFlag::S_IFCHR => nix::unistd::isatty(&stream).unwrap_or(false),
+        _ => false,
+    };
+    if given {
+        let _ = nix::unistd::fchown(&stream, Some(Uid::from_raw(uid)), None);
     }
 }
 
@@ -391,6 +452,31 @@ mod tests {
             message,
             "\"4294967296\" is no user or group number\n  accepted: NAME, UID, NAME:GROUP or UID:GID, numbers from 0 to 2147483647"
         );
+    }
+
+    #[test]
+    fn root_is_root_only_by_its_own_name_and_number() {
+        let passwd = "root:x:0:0::/:/x\nshusr:x:0:1000::/:/x\nlake:x:5:0::/:/x\n";
+        let refused = |spec: &str| {
+            refuse_hidden_root(spec, &parse_user(spec, passwd, GROUP).unwrap()).err().map(|e| e.to_string())
+        };
+        for spec in ["root", "0", "", ":0", "0:1000", "root:daemon", "lake", "lake:0", "5", "5:0"] {
+            assert_eq!(refused(spec), None, "{spec:?}");
+        }
+        let expected = "shusr has uid 0 in /etc/passwd, which is root: the service would keep every right\n  give shusr a \
+                        uid of its own; where root is meant, the contract's user is \"root\"";
+        assert_eq!(refused("shusr").unwrap(), expected);
+        assert!(refused("shusr:1000").is_some());
+    }
+
+    #[test]
+    fn an_id_is_mapped_where_a_line_of_the_map_covers_it() {
+        let map = "         0       1000          1\n      1000     100000        500\n";
+        for (id, expected) in [(0, true), (1, false), (999, false), (1000, true), (1499, true), (1500, false)] {
+            assert_eq!(is_mapped(map, id), expected, "{id}");
+        }
+        assert!(is_mapped("         0          0 4294967295\n", 2_147_483_647));
+        assert!(!is_mapped("", 0));
     }
 
     /// Behaviours: 60.

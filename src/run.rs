@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::accounts;
 use crate::cli::{Run, WaitArgs};
 use crate::env::Environment;
 use crate::exit;
@@ -20,7 +21,7 @@ use crate::network;
 use crate::own::Own;
 use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, Wait};
 use crate::prepare::{Failure, Prepared, RUN_DIR, Request, prepare};
-use crate::privilege::{self, Identity, Unprivileged};
+use crate::privilege::{self, BadUser, Identity, Unprivileged};
 use crate::process;
 use crate::redact::Secrets;
 use crate::report::{self, Severity};
@@ -206,15 +207,30 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
     }
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
-    let named = privilege::parse_user(user, &passwd, &group);
-    // An image without the house's user still runs as its number.
-    let identity =
-        if user == "shusr" && named.is_err() { privilege::parse_user("1000:1000", &passwd, &group) } else { named };
+    let (passwd, group) = (accounts_for(user, "/etc/passwd")?, accounts_for(user, "/etc/group")?);
+    let identity = match privilege::parse_user(user, &passwd, &group) {
+        // An image without the house's user still runs as its number.
+        Err(BadUser::UnknownUser(name)) if name == "shusr" => privilege::parse_user("1000:1000", &passwd, &group),
+        named => named,
+    };
     let identity = identity.map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
+    privilege::refuse_hidden_root(user, &identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
     privilege::check_can_become(&identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
     Ok(Some(identity))
+}
+
+/// The text of a file of users or groups; only who is written as a number can do without.
+fn accounts_for(user: &str, path: &str) -> Result<String, Failure> {
+    let by_number = user.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+    match accounts::text(path) {
+        Err(error) if !by_number => {
+            let reason = crate::env::reason(&error);
+            let complaint =
+                format!("{path} cannot be read: {reason}\n  it says who {user} is: make it readable for root");
+            Err(Failure::new(exit::PRIVILEGE, complaint))
+        }
+        text => Ok(text.unwrap_or_default()),
+    }
 }
 
 fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {

@@ -229,8 +229,7 @@ pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), (Errno, &'stati
     match Errno::result(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }) {
         Ok(_) => {}
         // A user namespace with /proc/self/setgroups = deny has no groups of ours to begin with (user_namespaces(7)).
-        Err(Errno::EPERM)
-            if std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny") => {}
+        Err(Errno::EPERM) if groups_are_denied() => {}
         Err(errno) => return Err((errno, "setgroups")),
     }
     // SAFETY: three integers.
@@ -238,6 +237,11 @@ pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), (Errno, &'stati
     // SAFETY: three integers.
     Errno::result(unsafe { libc::setresuid(uid, uid, uid) }).map_err(|errno| (errno, "setresuid"))?;
     Ok(())
+}
+
+/// Whether this is a user namespace in which nobody may set groups (user_namespaces(7)).
+pub fn groups_are_denied() -> bool {
+    std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny")
 }
 
 /// Whether root could be had again: must be false after the drop.

@@ -57,20 +57,34 @@ fn answer(
     deadline: Instant,
 ) -> Result<(bool, String), HealthError> {
     let no_answer = |reason: String| HealthError::NoAnswer { address, reason };
-    let answer = exchange(stream, address, question, deadline).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            no_answer(format!("none within {} s", DEADLINE.as_secs()))
-        }
-        _ => no_answer(super::reason(&error)),
-    })?;
+    let answer = exchange(stream, address, question, deadline).map_err(|error| no_answer(in_words(&error)))?;
     let answer = String::from_utf8_lossy(&answer);
-    let status = answer.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
-    let line = answer.split_once("\r\n\r\n").and_then(|(_, body)| body.lines().next());
-    match (status, line) {
-        (Some("200"), Some(line)) => Ok((true, line.to_owned())),
-        (Some("503"), Some(line)) => Ok((false, line.to_owned())),
-        (Some(status), _) => Err(no_answer(format!("HTTP status {status}; is something else listening there?"))),
-        _ => Err(no_answer("not HTTP; is something else listening there?".to_owned())),
+    let Some(status) = answer.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)) else {
+        return Err(no_answer("not HTTP; is something else listening there?".to_owned()));
+    };
+    match (status, line(&answer)) {
+        ("200", Some(line)) => Ok((true, line.to_owned())),
+        ("503", Some(line)) => Ok((false, line.to_owned())),
+        ("200" | "503", None) => Err(no_answer("the answer ends in the middle".to_owned())),
+        _ => Err(no_answer(format!("HTTP status {status}; is something else listening there?"))),
+    }
+}
+
+/// The first line of the body; `None` where the answer was cut off before its end.
+fn line(answer: &str) -> Option<&str> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let length = head.lines().find_map(|field| field.strip_prefix("Content-Length: ")?.parse().ok());
+    let whole = length.is_none_or(|length: usize| body.len() >= length);
+    whole.then(|| body.lines().next())?
+}
+
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("none within {} s", DEADLINE.as_secs()),
+        io::ErrorKind::FileTooLarge => {
+            format!("more than {} KiB; is something else listening there?", LONGEST_ANSWER / 1024)
+        }
+        _ => super::reason(error),
     }
 }
 
@@ -80,11 +94,12 @@ fn exchange(mut stream: TcpStream, address: SocketAddr, question: Question, dead
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
-    while Instant::now() < deadline && answer.len() <= LONGEST_ANSWER {
+    while Instant::now() < deadline {
         // A timeout per read is none for the whole: a server that sends a byte now and then must not hold us.
         stream.set_read_timeout(Some(remaining(deadline)))?;
         match stream.read(&mut piece)? {
             0 => return Ok(answer),
+            length if answer.len() + length > LONGEST_ANSWER => return Err(io::ErrorKind::FileTooLarge.into()),
             length => answer.extend_from_slice(&piece[..length]),
         }
     }

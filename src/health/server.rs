@@ -202,8 +202,9 @@ pub fn status_of(head: &[u8]) -> u16 {
 /// RFC 9112, as far as a request without a body needs it.
 fn parse(head: &[u8]) -> Result<Request, Response> {
     let malformed = || Response::error(400, "malformed request");
-    let head = std::str::from_utf8(head).map_err(|_| malformed())?;
-    if head.chars().any(|character| character.is_control() && !matches!(character, '\r' | '\n' | '\t')) {
+    // RFC 9110, 5.5: a field's value may hold any byte from 0x80 on, and none of them means anything here.
+    let head = String::from_utf8_lossy(head);
+    if head.bytes().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\r' | b'\n' | b'\t')) {
         return Err(malformed());
     }
     let mut lines = head.lines();
@@ -405,6 +406,16 @@ mod tests {
         assert_eq!(request, Some(Request { path: "/readyz".into(), head_only: false, json: true, close: false }));
         let request = parse(b"HEAD http://a:1/livez HTTP/1.0\nAccept: text/html, Application/JSON\n\n").ok();
         assert_eq!(request, Some(Request { path: "/livez".into(), head_only: true, json: true, close: true }));
+    }
+
+    #[test]
+    fn a_value_may_hold_bytes_that_are_no_utf_8_and_a_name_may_not() {
+        let all: Vec<u8> = (0x80..=0xff).collect();
+        let head = |field: &[&[u8]]| [b"GET /livez HTTP/1.1\r\n", &field.concat()[..], b"\r\n\r\n"].concat();
+        assert_eq!(status_of(&head(&[b"X-Team: K\xe4se ", &all])), 200);
+        assert_eq!(status_of(&head(&[b"X-Team: \xc2\x80"])), 200);
+        assert_eq!(status_of(&head(&[b"K\xe4se: x"])), 400);
+        assert_eq!(status_of(&head(&[b"X: \x7f"])), 400);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! All numbers are 32-bit and in the machine's byte order; all strings end with NUL, which their lengths count
 //! (`nscd/nscd-client.h` in glibc; musl's `src/passwd/nscd.h` is the same).
 
-use std::borrow::Cow;
+pub use crate::accounts::{Group, User, groups, users};
 
 /// A request's three numbers: version, type, length of the key.
 pub const HEADER: usize = 12;
@@ -21,25 +21,6 @@ pub enum Question {
     GroupById(u32),
     /// All groups of a user.
     GroupsOf(String),
-}
-
-/// One line of /etc/passwd.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User<'a> {
-    pub name: Cow<'a, str>,
-    pub uid: u32,
-    pub gid: u32,
-    pub comment: Cow<'a, str>,
-    pub home: Cow<'a, str>,
-    pub shell: Cow<'a, str>,
-}
-
-/// One line of /etc/group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group<'a> {
-    pub name: Cow<'a, str>,
-    pub gid: u32,
-    pub members: Vec<Cow<'a, str>>,
 }
 
 /// The length of the key that follows a header; `None` where there is nothing here to answer: another version, a host
@@ -67,26 +48,6 @@ pub fn question(header: &[u8; HEADER], key: &[u8]) -> Option<Question> {
         15 => Some(Question::GroupsOf(text.to_owned())),
         _ => None,
     }
-}
-
-/// The users of a text in the form of passwd(5); lines in another form are nobody's.
-pub fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
-    passwd.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, gid, comment, home, shell] = fields[..] else { return None };
-        let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
-        Some(User { name: name.into(), uid, gid, comment: comment.into(), home: home.into(), shell: shell.into() })
-    })
-}
-
-/// The groups of a text in the form of group(5).
-pub fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
-    group.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, gid, members] = fields[..] else { return None };
-        let members = members.split(',').filter(|member| !member.is_empty()).map(Cow::from).collect();
-        Some(Group { name: name.into(), gid: gid.parse().ok()?, members })
-    })
 }
 
 /// The answer to `question`, from all there is: the first that fits, as in the files. Who is not there is said not to

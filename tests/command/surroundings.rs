@@ -67,8 +67,6 @@ fn a_read_only_root_no_temporary_folder_and_run_without_exec_are_enough() {
 fn users_files_that_are_missing_or_broken_do_not_keep_the_number_from_working() {
     for broken in [
         "rm /etc/passwd /etc/group",
-        "rm /etc/passwd; mkdir /etc/passwd",
-        "ln -sf passwd /etc/passwd",
         "printf 'root:x\\n+::::::\\n#\\nx:x:-1:9:::\\n\\377\\376\\n' >/etc/passwd",
         "head -c 1000000 /dev/zero | tr '\\0' 'x' >/etc/passwd",
         "chmod 000 /etc/passwd /etc/group",
@@ -77,6 +75,53 @@ fn users_files_that_are_missing_or_broken_do_not_keep_the_number_from_working() 
         let ended = after(&demo, broken, "id -u; id -g");
         assert_eq!((ended.code(), ended.stdout.as_str()), (0, "1000\n1000\n"), "{broken}\n{}", ended.stderr);
     }
+}
+
+/// Behaviours: 60.
+#[test]
+fn users_files_that_cannot_be_read_are_an_error_for_a_name_and_none_for_a_number() {
+    for (broken, file) in
+        [("rm /etc/passwd; mkdir /etc/passwd", "/etc/passwd"), ("rm /etc/group; mkdir /etc/group", "/etc/group")]
+    {
+        let demo = Demo::new(STOP);
+        let refused = after(&demo, broken, "id -u; id -g");
+        let expected = format!(
+            "dl-entry: {file} cannot be read: is a directory\n  it says who shusr is: make it readable for root\n"
+        );
+        assert_eq!((refused.code(), refused.stderr.as_str()), (77, expected.as_str()));
+        let contract = demo.join("services/demo/service.toml");
+        let numbered = std::fs::read_to_string(&contract).unwrap().replace("prefixes", "user = \"1000\"\nprefixes");
+        std::fs::write(&contract, numbered).unwrap();
+        let ended = after(&demo, broken, "id -u; id -g");
+        assert_eq!((ended.code(), ended.stdout.as_str()), (0, "1000\n1000\n"), "{broken}\n{}", ended.stderr);
+    }
+}
+
+/// Behaviours: 58.
+#[test]
+fn a_byte_that_is_not_utf_8_does_not_make_the_services_user_another_one() {
+    let demo = Demo::new(STOP);
+    let users =
+        "printf 'root:x:0:0::/:/bin/sh\\njos\\351:x:7:7:Jos\\351:/:/bin/sh\\nshusr:x:77:78::/:/bin/sh\\n' >/etc/passwd
+        printf 'jos\\351:x:7:\\nlake:x:79:jos\\351,shusr\\n' >/etc/group";
+    let ended = after(&demo, users, "id -u; id -g; id -G");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "77\n78\n78 79\n"), "{}", ended.stderr);
+}
+
+/// Behaviours: 64.
+#[test]
+fn a_service_user_who_is_root_is_refused_and_root_by_name_is_not() {
+    let demo = Demo::new(STOP);
+    let hidden = "printf 'root:x:0:0::/:/bin/sh\\nshusr:x:0:0::/:/bin/sh\\n' >/etc/passwd";
+    let refused = after(&demo, hidden, "id -u");
+    assert_eq!((refused.code(), refused.stdout.as_str()), (77, ""), "{}", refused.stderr);
+    assert!(refused.stderr.starts_with("dl-entry: shusr has uid 0 in /etc/passwd"), "{}", refused.stderr);
+    assert!(!demo.file().exists());
+    let contract = demo.join("services/demo/service.toml");
+    let open = std::fs::read_to_string(&contract).unwrap().replace("prefixes", "user = \"root\"\nprefixes");
+    std::fs::write(&contract, open).unwrap();
+    let ended = after(&demo, hidden, "id -u");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "0\n"), "{}", ended.stderr);
 }
 
 /// Behaviours: 61.
@@ -101,6 +146,24 @@ fn where_groups_cannot_be_set_root_is_dropped_all_the_same() {
     std::fs::write(&mapped, "").unwrap();
     let ended = running.ended(LONG);
     assert_eq!((ended.code(), ended.stdout.as_str()), (0, "1000\n1000\ndeny\n"), "{}", ended.stderr);
+}
+
+/// Behaviours: 64.
+#[test]
+fn a_namespace_without_the_services_user_is_named_and_one_of_that_user_is_enough() {
+    let folder = Folder::new("unmapped");
+    for (map, expected) in [("--map-root-user", ""), ("--map-user=1000", "1000\n")] {
+        let mut command = Command::new("unshare");
+        command.args(["--user", map]).arg(folder.binary()).args(["id", "-u"]).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env("DL_NAME_SERVICE", "off");
+        let ended = ended(command);
+        assert_eq!(ended.stdout, expected, "{}", ended.stderr);
+        let told = "dl-entry: root cannot be given up: uid 1000 is not mapped in this user namespace \
+                    (/proc/self/uid_map)\n  map more ids to the container (/etc/subuid and /etc/subgid of who starts it), \
+                    or start it as the service's user (podman run --userns=keep-id:uid=1000,gid=1000)\n";
+        let (status, told) = if expected.is_empty() { (77, told) } else { (0, "") };
+        assert_eq!((ended.code(), ended.stderr.as_str()), (status, told));
+    }
 }
 
 /// Behaviours: 62.
@@ -136,15 +199,22 @@ fn standard_streams_can_be_opened_anew_after_the_drop() {
     let script = "echo out >/dev/stdout; echo err >/proc/self/fd/2";
     let pipes = ended(entry(&["sh", "-c", script]));
     assert_eq!((pipes.stdout.as_str(), pipes.stderr.as_str()), ("out\n", "err\n"));
-    let folder = Folder::new("streams");
-    let file = folder.join("file");
-    let mut command = Command::new("sh");
-    command.env_clear().env("PATH", "/usr/bin:/bin");
-    command.args(["-c", "umask 077; exec \"$@\" >>\"$0\""]).arg(&file).arg(binary()).args(["sh", "-c", script]);
+}
+
+/// Behaviours: 68.
+#[test]
+fn a_file_and_a_device_under_any_name_keep_their_owner() {
+    require_root("there is no root to drop");
+    let folder = Folder::new("owners");
+    let script = "cd \"$0\"; mknod null c 1 3; mknod zero c 1 5; touch bound file; mount --bind /dev/null bound
+        for input in null zero bound file /dev/full; do \"$@\" <$input >>$input 2>>file || exit
+        stat -c '%n %u' $input; done";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", script]).arg(folder.path()).arg(binary()).args(["sh", "-c", ":"]);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("DL_NAME_SERVICE", "off");
-    let files = ended(command);
-    assert_eq!((files.code(), files.stderr.as_str()), (0, "err\n"));
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "out\n");
+    let ended = ended(command);
+    assert_eq!(ended.stdout, "null 0\nzero 0\nbound 0\nfile 0\n/dev/full 0\n", "{}", ended.stderr);
+    assert_eq!(std::fs::metadata("/dev/null").unwrap().uid(), 0);
 }
 
 /// Behaviours: 68.
