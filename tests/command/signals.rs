@@ -306,3 +306,17 @@ fn with_exec_the_program_takes_our_place_and_our_pid() {
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended.status), Some(15), "{}", ended.stderr);
     }
 }
+
+/// Behaviours: 3, 35.
+#[test]
+fn a_signal_that_comes_at_the_very_end_does_not_take_the_place_of_the_services_status() {
+    for _ in 0..20 {
+        let mut running = started(entry(&["sh", "-c", "trap '' TERM; echo up; sleep 0.05; exit 7"]));
+        while !running.has_ended() {
+            // It may have ended since.
+            let _ = nix::sys::signal::kill(running.pid(), SIGTERM);
+        }
+        let ended = running.ended(LONG);
+        assert_eq!(ended.status.code(), Some(7), "{}", ended.stderr);
+    }
+}
