@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -276,15 +276,16 @@ fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<Pa
 
 fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
     let refused = |reason: String| SpawnError::NotExecutable { program: program.to_owned(), reason };
-    let mut head = vec![0; 4096];
-    let read = std::fs::File::open(program).and_then(|mut file| file.read(&mut head)).unwrap_or(0);
-    head.truncate(read);
+    let head = first_bytes(program);
     match errno {
         Errno::ENOENT | Errno::ENOTDIR => match interpreter(&head) {
             Some(interpreter) => SpawnError::NoInterpreter { program: program.to_owned(), interpreter },
             None => SpawnError::NotFound { program: program.to_owned(), path: None },
         },
         Errno::EACCES if program.is_dir() => refused("it is a directory".into()),
+        Errno::EACCES if program.metadata().is_ok_and(|metadata| !metadata.is_file()) => {
+            refused("it is not a regular file".into())
+        }
         Errno::EACCES => {
             let mode = program.metadata().map(|metadata| metadata.permissions().mode() & 0o7777).unwrap_or(0);
             let user = nix::unistd::geteuid();
@@ -303,6 +304,20 @@ fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
         Errno::E2BIG => refused("arguments and environment together are too long".into()),
         errno => refused(errno.desc().to_lowercase()),
     }
+}
+
+/// What a file begins with; nothing of what is none, as a pipe has nobody to open its other end.
+fn first_bytes(program: &Path) -> Vec<u8> {
+    let mut head = Vec::new();
+    // Whatever it becomes between the look and the open, neither it nor the read waits.
+    let open = || std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(program);
+    if program.metadata().is_ok_and(|metadata| metadata.is_file())
+        && let Ok(file) = open()
+    {
+        // What cannot be read says nothing more about the reason.
+        let _ = file.take(4096).read_to_end(&mut head);
+    }
+    head
 }
 
 /// The path behind `#!`, or in an ELF file's PT_INTERP segment (elf(5), 64-bit little-endian).

@@ -108,7 +108,8 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
     folder.write("lost", "#!/no/such/shell -e\n");
     // The first lines of an ELF file for the machine 0xfeed.
     folder.write("foreign", "\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x6d\x7e\x01\0\0\0");
-    for name in ["empty", "text", "lost", "foreign"] {
+    nix::unistd::mkfifo(&folder.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for name in ["empty", "text", "lost", "foreign", "pipe"] {
         std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).unwrap();
     }
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -125,6 +126,7 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
         (path("plain"), 126, format!("{shown}/plain cannot be executed: it is not executable (chmod +x); mode ")),
         (path("empty"), 126, format!("{shown}/empty cannot be executed: it is empty")),
         (path("text"), 126, format!("{shown}/text cannot be executed: it is no binary")),
+        (path("pipe"), 126, format!("{shown}/pipe cannot be executed: it is not a regular file")),
         (shown.clone(), 126, format!("{shown} cannot be executed: it is a directory")),
     ] {
         for exec in ["0", "1"] {
