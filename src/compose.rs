@@ -16,15 +16,12 @@ use crate::contract::{
 };
 use crate::expression::{Expressions, each_parts};
 use crate::plan::{
-    Bucket, CommandLine, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets, S3Target,
+    Bucket, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets, S3Target,
     StopAction, StopRung, Target, Task, Wait,
 };
 use crate::report::Problem;
 use crate::settings::Settings;
 use crate::value::{parse_duration, parse_port};
-
-/// What a program finds on PATH where the operator set none: what execvp(3) and Docker use.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A part of the contract that cannot be turned into a plan: the contract's mistake, or a value it did not check.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Pid};
 
 use crate::exit;
-use crate::plan::CommandLine;
+use crate::plan::{CommandLine, DEFAULT_PATH};
 use crate::privilege::Unprivileged;
 use crate::system::{self, Pointers};
 
@@ -255,7 +255,8 @@ fn own_group(terminal: bool) {
     let _ = nix::unistd::tcsetpgrp(std::io::stdin(), own);
 }
 
-/// Looks for a name without a slash on the PATH the child will have, as execvp(3) does; never asks a shell.
+/// Looks for a name without a slash on the PATH the child will have; never asks a shell. Unlike execvp(3), an empty part
+/// of PATH is not the present folder, and an empty PATH is none.
 fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<PathBuf, SpawnError> {
     let program = PathBuf::from(name);
     if name.as_bytes().contains(&b'/') {
@@ -264,8 +265,10 @@ fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<Pa
             Err(_) => Err(SpawnError::NotFound { program, path: None }),
         };
     }
-    let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone()).unwrap_or_default();
-    let candidates = || std::env::split_paths(&path).map(|folder| folder.join(&program)).filter(|file| file.is_file());
+    let path = environment.iter().find(|(name, path)| name == "PATH" && !path.is_empty());
+    let path = path.map_or_else(|| DEFAULT_PATH.into(), |(_, path)| path.clone());
+    let folders = || std::env::split_paths(&path).filter(|folder| !folder.as_os_str().is_empty());
+    let candidates = || folders().map(|folder| folder.join(&program)).filter(|file| file.is_file());
     let executable = |file: &PathBuf| nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok();
     // One that may not be executed is found too where there is no better: the reason is then known.
     candidates()

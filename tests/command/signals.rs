@@ -139,6 +139,23 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
     }
 }
 
+#[test]
+fn without_a_path_the_usual_folders_are_searched_and_never_the_present_one() {
+    let folder = Folder::new("no-path");
+    for name in ["true", "only-here"] {
+        folder.write(name, "#!/bin/sh\nexit 9\n");
+        std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    for path in [None, Some(""), Some(":/usr/bin:/bin")] {
+        for (program, code) in [("true", 0), ("only-here", 127)] {
+            let mut command = entry(&["init", "--", program]);
+            command.current_dir(folder.path()).env_remove("PATH").envs(path.map(|path| ("PATH", path)));
+            let ended = Running::start(command).ended(LONG);
+            assert_eq!(ended.code(), code, "{program}, PATH {path:?}\n{}", ended.stderr);
+        }
+    }
+}
+
 /// Behaviours: 11, 21.
 #[test]
 fn orphans_are_adopted_and_reaped() {
