@@ -83,8 +83,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// The program cannot be started, or root cannot be dropped.
-pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
-    let mut signals = signals;
+pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> {
     let environment = Environment::of_process();
     let own = own_settings(&environment)?;
     let identity = identity("shusr")?;
@@ -97,6 +96,7 @@ pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
     };
     let (command, names) = with_identity(&command, &user, &own, own.exec, Path::new("/"))?;
     if own.exec {
+        stop_if_asked(&mut signals)?;
         return Err(failed_start(&process::replace(&command, &user)));
     }
     block_on(async {
@@ -370,7 +370,11 @@ impl Started<'_> {
                 task.name()
             );
         }
-        failed_start(&process::replace(self.command, self.user))
+        // As process 1 the service would never see it: what has no handler there is dropped.
+        match stop_if_asked(signals) {
+            Ok(()) => failed_start(&process::replace(self.command, self.user)),
+            Err(failure) => failure,
+        }
     }
 
     async fn wait_for_dependencies(&self, signals: &mut Signals) -> Result<(), Failure> {

@@ -73,6 +73,18 @@ fn a_signal_that_comes_before_our_first_statement_is_not_lost() {
     assert_eq!(Running::start(command).ended(LONG).code(), 143);
 }
 
+/// Behaviours: 28.
+#[test]
+fn as_pid_1_a_stop_that_comes_before_an_exec_is_not_lost() {
+    require_root("a PID namespace of its own needs it");
+    let before = "kill -TERM $$; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-p", "-f", "--mount-proc", "--kill-child", "env", "--block-signal=TERM", "sh", "-c", before, "sh"]);
+    command.arg(binary()).args(["init", "--", "echo", "started"]).env("DL_EXEC", "1").env("DL_NAME_SERVICE", "off");
+    let ended = Running::start(command).ended(LONG);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (143, ""), "{}", ended.stderr);
+}
+
 /// Behaviours: 3.
 #[test]
 fn the_status_is_the_programs_own_or_128_and_the_signal() {
