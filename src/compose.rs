@@ -23,6 +23,9 @@ use crate::report::Problem;
 use crate::settings::Settings;
 use crate::value::{parse_duration, parse_port};
 
+/// What a service whose contract has no stop ladder gets to end after SIGTERM.
+const USUAL_STOP: Duration = Duration::from_secs(30);
+
 /// A part of the contract that cannot be turned into a plan: the contract's mistake, or a value it did not check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComposeError {
@@ -388,6 +391,10 @@ impl Composer {
                 };
                 rungs.push(StopRung { action, within: self.duration(PART, &section.within, &context)? });
             }
+        }
+        // Without a rung nothing would ever follow the operator's SIGTERM.
+        if rungs.is_empty() {
+            rungs.push(StopRung { action: StopAction::Signal(libc::SIGTERM), within: USUAL_STOP });
         }
         Ok(rungs)
     }

@@ -284,6 +284,17 @@ fn a_service_that_ignores_its_ladder_is_killed_at_the_stop_timeout() {
     assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
+/// Behaviours: 101.
+#[test]
+fn a_contract_without_a_ladder_has_sigterm_and_half_a_minute() {
+    let demo = Demo::new("");
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", DEAF);
+    let mut running = started(command);
+    running.signal(SIGTERM);
+    running.await_text(LONG, "stopping: SIGTERM, then 30s to end");
+}
+
 /// Behaviours: 26, 101.
 #[test]
 fn a_rung_that_is_over_leads_to_the_next_and_the_last_to_kill() {
