@@ -107,10 +107,15 @@ struct State {
 impl Health {
     /// The state at the start of a run: validating, nothing counted.
     pub fn new(service: &str, secrets: &Secrets) -> Health {
+        Health::since(Instant::now(), service, secrets)
+    }
+
+    /// The same for a run that began some time ago: the state is known only once the environment has been read.
+    pub fn since(begun: Instant, service: &str, secrets: &Secrets) -> Health {
         let state = State {
             service: service.to_owned(),
             phase: Phase::Validating,
-            since: Instant::now(),
+            since: begun,
             durations: BTreeMap::new(),
             was_ready: false,
             pending: BTreeMap::new(),

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -44,6 +44,7 @@ const PROGRAM_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// Everything that keeps it from starting, with its status.
 pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
+    let begun = Instant::now();
     let environment = Environment::of_process();
     let (own, _) = Own::load(&environment);
     start_log(&own);
@@ -57,12 +58,13 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let plan = prepared.sound_plan()?;
     tell(&prepared, fallback.as_deref());
     let identity = identity(&prepared.package.contract.service.user)?;
+    let health = Health::since(begun, &plan.service, &prepared.secrets);
+    health.set_phase(Phase::Rendering);
     write_plan(plan, &run_dir, identity.as_ref())?;
     stop_if_asked(&mut signals)?;
     let user = drop_privileges(identity.as_ref(), &own)?;
     let exec = arguments.exec || own.exec;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
-    let health = Health::new(&plan.service, &prepared.secrets);
     let stopping = Notify::new();
     let started = Started { plan, command: &command, user: &user, own: &own, health: &health, stopping: &stopping };
     if exec {
@@ -218,7 +220,6 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
 }
 
 fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {
-    log::set_phase("rendering");
     private_fallback(run_dir)?;
     let parents = plan.files.iter().filter_map(|file| file.path.parent()).filter(|parent| parent.starts_with(run_dir));
     // Below a temporary folder, which is everybody's, it stays private.
