@@ -97,7 +97,6 @@ struct State {
     pending: BTreeMap<String, String>,
     child: Option<i32>,
     last_exit: Option<u8>,
-    restarts: u64,
     orphans_reaped: u64,
     signals_forwarded: BTreeMap<&'static str, u64>,
     /// CPU time of processes that ended elsewhere would be missing in the next sum: a counter never falls.
@@ -121,7 +120,6 @@ impl Health {
             pending: BTreeMap::new(),
             child: None,
             last_exit: None,
-            restarts: 0,
             orphans_reaped: 0,
             signals_forwarded: BTreeMap::new(),
             most_cpu_seconds: 0.0,
@@ -164,11 +162,6 @@ impl Health {
     pub fn child_ended(&self, status: u8) {
         let mut state = self.state();
         (state.child, state.last_exit) = (None, Some(status));
-    }
-
-    /// The service has been started again in the same container.
-    pub fn count_restart(&self) {
-        self.state().restarts += 1;
     }
 
     /// A process that was nobody's has been reaped.

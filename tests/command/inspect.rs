@@ -606,7 +606,6 @@ fn the_metrics_have_the_documented_names_and_count() {
     for (name, least) in [
         ("dl_entry_phase{dl_entry_phase=\"ready\"}", 1.0),
         ("dl_entry_phase_duration_seconds{phase=\"ready\"}", 0.0),
-        ("dl_entry_service_restarts_total", 0.0),
         ("dl_entry_signals_forwarded_total{signal=\"SIGUSR1\"}", 1.0),
         ("dl_entry_service_cpu_seconds_total", 0.0),
         ("dl_entry_service_resident_memory_bytes", 100_000.0),
