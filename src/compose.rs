@@ -3,7 +3,8 @@
 //! Pure. The files of the plan are `render`'s; this module fills everything else.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,15 +17,15 @@ use crate::contract::{
 };
 use crate::expression::{Expressions, each_parts};
 use crate::plan::{
-    Bucket, CommandLine, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets, S3Target,
+    Bucket, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets, S3Target,
     StopAction, StopRung, Target, Task, Wait,
 };
 use crate::report::Problem;
 use crate::settings::Settings;
 use crate::value::{parse_duration, parse_port};
 
-/// What a program finds on PATH where the operator set none: what execvp(3) and Docker use.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What a service whose contract has no stop ladder gets to end after SIGTERM.
+const USUAL_STOP: Duration = Duration::from_secs(30);
 
 /// A part of the contract that cannot be turned into a plan: the contract's mistake, or a value it did not check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,17 +185,17 @@ impl Composer {
         let mut argv: Vec<OsString> = Vec::new();
         for argument in &contract.service.command {
             match argument {
-                Argument::Plain(text) => argv.push(self.text(PART, text, &self.context)?.into()),
+                Argument::Plain(text) => argv.push(argument_of_text(&self.text(PART, text, &self.context)?)),
                 Argument::Conditional(argument) => {
                     for context in self.contexts(PART, argument.when.as_ref(), argument.each.as_ref())? {
-                        argv.push(self.text(PART, &argument.value, &context)?.into());
+                        argv.push(argument_of_text(&self.text(PART, &argument.value, &context)?));
                     }
                 }
             }
         }
         argv.retain(|argument| !argument.is_empty());
         if !contract.service.places_arguments {
-            argv.extend(arguments.iter().map(OsString::from));
+            argv.extend(arguments.iter().map(|argument| argument_of_text(argument)));
         }
         if argv.is_empty() {
             return Err(ComposeError::mistake(PART, "it is empty"));
@@ -392,8 +393,50 @@ impl Composer {
                 rungs.push(StopRung { action, within: self.duration(PART, &section.within, &context)? });
             }
         }
+        // Without a rung nothing would ever follow the operator's SIGTERM.
+        if rungs.is_empty() {
+            rungs.push(StopRung { action: StopAction::Signal(libc::SIGTERM), within: USUAL_STOP });
+        }
         Ok(rungs)
     }
+}
+
+// --- arguments ----------------------------------------------------------------------------------------------------
+
+/// Where the 256 characters begin that stand for bytes which are no text: private use, so that no text has them.
+const FIRST_BYTE: u32 = 0x10_F700;
+
+fn byte_of(character: char) -> Option<u8> {
+    u8::try_from(u32::from(character).checked_sub(FIRST_BYTE)?).ok()
+}
+
+/// An operator's argument as text, for expressions: each byte that is not UTF-8 has a character that stands for it.
+pub fn text_of_argument(argument: &OsStr) -> String {
+    let mut text = String::with_capacity(argument.len());
+    let stand_in = |byte: &u8| char::from_u32(FIRST_BYTE + u32::from(*byte)).unwrap_or_default();
+    for chunk in argument.as_bytes().utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match byte_of(character) {
+                // A stand-in that was given becomes four of them, and itself again.
+                Some(_) => text.extend(character.encode_utf8(&mut [0; 4]).as_bytes().iter().map(stand_in)),
+                None => text.push(character),
+            }
+        }
+        text.extend(chunk.invalid().iter().map(stand_in));
+    }
+    text
+}
+
+/// The bytes again.
+fn argument_of_text(text: &str) -> OsString {
+    let mut bytes = Vec::with_capacity(text.len());
+    for character in text.chars() {
+        match byte_of(character) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    OsString::from_vec(bytes)
 }
 
 fn signal_number(name: &str) -> Result<i32, ComposeError> {
@@ -430,5 +473,22 @@ fn s3_name(target: &S3Target) -> String {
     match &target.bucket {
         Some(bucket) => format!("s3 bucket {bucket} at {}", target.endpoint),
         None => format!("s3 at {}", target.endpoint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_argument_is_itself_again_byte_for_byte() {
+        let stand_in = "\u{10f7ff}".as_bytes();
+        let mut cut_off = stand_in.to_vec();
+        cut_off.pop();
+        for bytes in [b"".as_slice(), b"plain", "späte Größe".as_bytes(), b"\xff\x80a\xc3", stand_in, &cut_off] {
+            let argument = OsStr::from_bytes(bytes);
+            assert_eq!(argument_of_text(&text_of_argument(argument)), argument);
+        }
+        assert_eq!(text_of_argument(OsStr::new("späte Größe")), "späte Größe");
     }
 }

@@ -439,7 +439,7 @@ pub struct S3Buckets {
     pub buckets: String,
 }
 
-/// A rung of the stop ladder: exactly one of `signal` and `http`.
+/// A rung of the stop ladder: exactly one of `signal` and `http`. Without any, it is SIGTERM and 30 s.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Stop {

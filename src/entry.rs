@@ -54,7 +54,7 @@ fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {
         Command::Wait(arguments) => run::wait(&arguments, signals),
         // What only looks ends by a signal as any program does.
         looking => {
-            drop(signals);
+            signals.restore();
             match looking {
                 Command::CheckEnv(arguments) => inspect::check_env(&arguments),
                 Command::Render(arguments) => inspect::render(&arguments),

@@ -97,7 +97,6 @@ struct State {
     pending: BTreeMap<String, String>,
     child: Option<i32>,
     last_exit: Option<u8>,
-    restarts: u64,
     orphans_reaped: u64,
     signals_forwarded: BTreeMap<&'static str, u64>,
     /// CPU time of processes that ended elsewhere would be missing in the next sum: a counter never falls.
@@ -107,16 +106,20 @@ struct State {
 impl Health {
     /// The state at the start of a run: validating, nothing counted.
     pub fn new(service: &str, secrets: &Secrets) -> Health {
+        Health::since(Instant::now(), service, secrets)
+    }
+
+    /// The same for a run that began some time ago: the state is known only once the environment has been read.
+    pub fn since(begun: Instant, service: &str, secrets: &Secrets) -> Health {
         let state = State {
             service: service.to_owned(),
             phase: Phase::Validating,
-            since: Instant::now(),
+            since: begun,
             durations: BTreeMap::new(),
             was_ready: false,
             pending: BTreeMap::new(),
             child: None,
             last_exit: None,
-            restarts: 0,
             orphans_reaped: 0,
             signals_forwarded: BTreeMap::new(),
             most_cpu_seconds: 0.0,
@@ -154,11 +157,6 @@ impl Health {
     pub fn child_ended(&self, status: u8) {
         let mut state = self.state();
         (state.child, state.last_exit) = (None, Some(status));
-    }
-
-    /// The service has been started again in the same container.
-    pub fn count_restart(&self) {
-        self.state().restarts += 1;
     }
 
     /// A process that was nobody's has been reaped.

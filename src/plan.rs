@@ -192,6 +192,9 @@ pub enum BucketPolicy {
     Public,
 }
 
+/// Where a program is looked for when there is no PATH: Docker's own default.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// What is executed. Secrets are in `environment` only where the contract exports them.
 #[derive(Clone)]
 pub struct CommandLine {

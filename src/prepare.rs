@@ -158,7 +158,7 @@ fn options_of(own: &Own, contract: &Contract, request: &Request) -> Options {
 
 /// The operator's arguments, less the first words that only stand for the service.
 fn service_arguments(contract: &Contract, arguments: &[OsString]) -> Vec<String> {
-    let texts = arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
+    let texts = arguments.iter().map(|argument| compose::text_of_argument(argument));
     texts.skip(crate::cli::words_taken(arguments, &contract.service.words)).collect()
 }
 

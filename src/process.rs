@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -18,7 +18,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, Pid};
 
 use crate::exit;
-use crate::plan::CommandLine;
+use crate::plan::{CommandLine, DEFAULT_PATH};
 use crate::privilege::Unprivileged;
 use crate::system::{self, Pointers};
 
@@ -255,7 +255,8 @@ fn own_group(terminal: bool) {
     let _ = nix::unistd::tcsetpgrp(std::io::stdin(), own);
 }
 
-/// Looks for a name without a slash on the PATH the child will have, as execvp(3) does; never asks a shell.
+/// Looks for a name without a slash on the PATH the child will have; never asks a shell. Unlike execvp(3), an empty part
+/// of PATH is not the present folder, and an empty PATH is none.
 fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<PathBuf, SpawnError> {
     let program = PathBuf::from(name);
     if name.as_bytes().contains(&b'/') {
@@ -264,8 +265,10 @@ fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<Pa
             Err(_) => Err(SpawnError::NotFound { program, path: None }),
         };
     }
-    let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone()).unwrap_or_default();
-    let candidates = || std::env::split_paths(&path).map(|folder| folder.join(&program)).filter(|file| file.is_file());
+    let path = environment.iter().find(|(name, path)| name == "PATH" && !path.is_empty());
+    let path = path.map_or_else(|| DEFAULT_PATH.into(), |(_, path)| path.clone());
+    let folders = || std::env::split_paths(&path).filter(|folder| !folder.as_os_str().is_empty());
+    let candidates = || folders().map(|folder| folder.join(&program)).filter(|file| file.is_file());
     let executable = |file: &PathBuf| nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok();
     // One that may not be executed is found too where there is no better: the reason is then known.
     candidates()
@@ -276,15 +279,16 @@ fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<Pa
 
 fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
     let refused = |reason: String| SpawnError::NotExecutable { program: program.to_owned(), reason };
-    let mut head = vec![0; 4096];
-    let read = std::fs::File::open(program).and_then(|mut file| file.read(&mut head)).unwrap_or(0);
-    head.truncate(read);
+    let head = first_bytes(program);
     match errno {
         Errno::ENOENT | Errno::ENOTDIR => match interpreter(&head) {
             Some(interpreter) => SpawnError::NoInterpreter { program: program.to_owned(), interpreter },
             None => SpawnError::NotFound { program: program.to_owned(), path: None },
         },
         Errno::EACCES if program.is_dir() => refused("it is a directory".into()),
+        Errno::EACCES if program.metadata().is_ok_and(|metadata| !metadata.is_file()) => {
+            refused("it is not a regular file".into())
+        }
         Errno::EACCES => {
             let mode = program.metadata().map(|metadata| metadata.permissions().mode() & 0o7777).unwrap_or(0);
             let user = nix::unistd::geteuid();
@@ -303,6 +307,20 @@ fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
         Errno::E2BIG => refused("arguments and environment together are too long".into()),
         errno => refused(errno.desc().to_lowercase()),
     }
+}
+
+/// What a file begins with; nothing of what is none, as a pipe has nobody to open its other end.
+fn first_bytes(program: &Path) -> Vec<u8> {
+    let mut head = Vec::new();
+    // Whatever it becomes between the look and the open, neither it nor the read waits.
+    let open = || std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(program);
+    if program.metadata().is_ok_and(|metadata| metadata.is_file())
+        && let Ok(file) = open()
+    {
+        // What cannot be read says nothing more about the reason.
+        let _ = file.take(4096).read_to_end(&mut head);
+    }
+    head
 }
 
 /// The path behind `#!`, or in an ELF file's PT_INTERP segment (elf(5), 64-bit little-endian).

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -45,6 +45,7 @@ const PROGRAM_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// Everything that keeps it from starting, with its status.
 pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
+    let begun = Instant::now();
     let environment = Environment::of_process();
     let (own, _) = Own::load(&environment);
     start_log(&own);
@@ -58,12 +59,13 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let plan = prepared.sound_plan()?;
     tell(&prepared, fallback.as_deref());
     let identity = identity(&prepared.package.contract.service.user)?;
+    let health = Health::since(begun, &plan.service, &prepared.secrets);
+    health.set_phase(Phase::Rendering);
     write_plan(plan, &run_dir, identity.as_ref())?;
     stop_if_asked(&mut signals)?;
     let user = drop_privileges(identity.as_ref(), &own)?;
     let exec = arguments.exec || own.exec;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
-    let health = Health::new(&plan.service, &prepared.secrets);
     let stopping = Notify::new();
     let started = Started { plan, command: &command, user: &user, own: &own, health: &health, stopping: &stopping };
     if exec {
@@ -84,8 +86,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// The program cannot be started, or root cannot be dropped.
-pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
-    let mut signals = signals;
+pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> {
     let environment = Environment::of_process();
     let own = own_settings(&environment)?;
     let identity = identity("shusr")?;
@@ -98,6 +99,7 @@ pub fn program(words: &[OsString], signals: Signals) -> Result<u8, Failure> {
     };
     let (command, names) = with_identity(&command, &user, &own, own.exec, Path::new("/"))?;
     if own.exec {
+        stop_if_asked(&mut signals)?;
         return Err(failed_start(&process::replace(&command, &user)));
     }
     block_on(async {
@@ -234,7 +236,6 @@ fn accounts_for(user: &str, path: &str) -> Result<String, Failure> {
 }
 
 fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {
-    log::set_phase("rendering");
     private_fallback(run_dir)?;
     let parents = plan.files.iter().filter_map(|file| file.path.parent()).filter(|parent| parent.starts_with(run_dir));
     // Below a temporary folder, which is everybody's, it stays private.
@@ -386,7 +387,11 @@ impl Started<'_> {
                 task.name()
             );
         }
-        failed_start(&process::replace(self.command, self.user))
+        // As process 1 the service would never see it: what has no handler there is dropped.
+        match stop_if_asked(signals) {
+            Ok(()) => failed_start(&process::replace(self.command, self.user)),
+            Err(failure) => failure,
+        }
     }
 
     async fn wait_for_dependencies(&self, signals: &mut Signals) -> Result<(), Failure> {

@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 /// Signals that ask a program to end.
 pub const STOPS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
 
-/// Every signal sent to this process. Dropping it restores the mask of before.
+/// Every signal sent to this process, from now to its end: dropping this unblocks none.
 #[derive(Debug)]
 pub struct Signals {
     descriptor: Descriptor,
@@ -50,6 +50,14 @@ impl Signals {
         crate::system::set_action(Signal::SIGCHLD, &default)?;
         let descriptor = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Signals { descriptor: Descriptor::Plain(descriptor), inherited, queue: VecDeque::new() })
+    }
+
+    /// Takes them as any program does, with the mask of before.
+    ///
+    /// Only for what looks and ends: where a service has run, a signal that comes at the very end must not take the
+    /// place of its status.
+    pub fn restore(self) {
+        crate::system::set_signal_mask(&self.inherited);
     }
 
     /// The first signal so far that asks us to end, without waiting; all others stay for `next`.
@@ -107,12 +115,6 @@ impl Signals {
                 Err(_) => return,
             }
         }
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        crate::system::set_signal_mask(&self.inherited);
     }
 }
 

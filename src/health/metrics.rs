@@ -64,9 +64,6 @@ fn write_start(text: &mut String, state: &State, health: &Health) {
 }
 
 fn write_service(text: &mut String, state: &State, usage: Option<&Usage>) {
-    family(text, "dl_entry_service_restarts", "counter", "", "Starts of the service after the first.");
-    sample(text, "dl_entry_service_restarts_total", &[], state.restarts);
-
     family(text, "dl_entry_orphans_reaped", "counter", "", "Processes reaped that nobody waited for.");
     sample(text, "dl_entry_orphans_reaped_total", &[], state.orphans_reaped);
 
@@ -197,7 +194,6 @@ mod tests {
             "dl_entry_signals_forwarded_total{signal=\"SIGTERM\"} 2",
             "dl_entry_signals_forwarded_total{signal=\"SIGUSR1\"} 1",
             "dl_entry_orphans_reaped_total 1",
-            "dl_entry_service_restarts_total 0",
             "dl_entry_service_last_exit_status 143",
         ] {
             assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");

@@ -3,6 +3,8 @@
 use crate::LONG;
 use crate::demo::{Demo, STOP};
 use crate::support::{Ended, Running, entry};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 fn ended(command: Command) -> Ended {
@@ -44,6 +46,22 @@ fn everything_that_means_the_service_appends_the_arguments_to_its_command() {
         command.env("DEMO_SCRIPT", "echo $0 \"$@\"");
         let ended = ended(command);
         assert_eq!((ended.code(), ended.stdout.as_str()), (0, expected), "{arguments:?}\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn arguments_that_are_no_text_arrive_byte_for_byte() {
+    let odd = OsStr::from_bytes(b"caf\xe9 \xff\xfe");
+    let demo = Demo::new(STOP);
+    let mut service = demo.entry(&["run", "--"]);
+    service.env("DEMO_SCRIPT", "printf %s \"$1\" | od -An -tx1");
+    let mut program = entry(&["sh", "-c", "printf %s \"$1\" | od -An -tx1", "sh"]);
+    for command in [&mut service, &mut program] {
+        command.arg(odd);
+    }
+    for command in [service, program] {
+        let ended = ended(command);
+        assert_eq!((ended.code(), ended.stdout.trim()), (0, "63 61 66 e9 20 ff fe"), "{}", ended.stderr);
     }
 }
 

@@ -606,7 +606,6 @@ fn the_metrics_have_the_documented_names_and_count() {
     for (name, least) in [
         ("dl_entry_phase{dl_entry_phase=\"ready\"}", 1.0),
         ("dl_entry_phase_duration_seconds{phase=\"ready\"}", 0.0),
-        ("dl_entry_service_restarts_total", 0.0),
         ("dl_entry_signals_forwarded_total{signal=\"SIGUSR1\"}", 1.0),
         ("dl_entry_service_cpu_seconds_total", 0.0),
         ("dl_entry_service_resident_memory_bytes", 100_000.0),
@@ -617,6 +616,11 @@ fn the_metrics_have_the_documented_names_and_count() {
     }
     assert!(metrics.keys().any(|name| name.starts_with("dl_entry_info{version=\"")), "{metrics:?}");
     assert_eq!(metrics["dl_entry_phase{dl_entry_phase=\"stopping\"}"], 0.0);
+    // Those before there is an endpoint, too.
+    for phase in ["validating", "rendering", "starting"] {
+        let seconds = metrics.get(&format!("dl_entry_phase_duration_seconds{{phase=\"{phase}\"}}")).copied();
+        assert!(seconds.is_some_and(|seconds| (1e-6..15.0).contains(&seconds)), "{phase}: {metrics:?}");
+    }
 }
 
 // --- logs ---------------------------------------------------------------------------------------------------------

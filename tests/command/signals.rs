@@ -73,6 +73,18 @@ fn a_signal_that_comes_before_our_first_statement_is_not_lost() {
     assert_eq!(Running::start(command).ended(LONG).code(), 143);
 }
 
+/// Behaviours: 28.
+#[test]
+fn as_pid_1_a_stop_that_comes_before_an_exec_is_not_lost() {
+    require_root("a PID namespace of its own needs it");
+    let before = "kill -TERM $$; exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-p", "-f", "--mount-proc", "--kill-child", "env", "--block-signal=TERM", "sh", "-c", before, "sh"]);
+    command.arg(binary()).args(["init", "--", "echo", "started"]).env("DL_EXEC", "1").env("DL_NAME_SERVICE", "off");
+    let ended = Running::start(command).ended(LONG);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (143, ""), "{}", ended.stderr);
+}
+
 /// Behaviours: 3.
 #[test]
 fn the_status_is_the_programs_own_or_128_and_the_signal() {
@@ -108,7 +120,8 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
     folder.write("lost", "#!/no/such/shell -e\n");
     // The first lines of an ELF file for the machine 0xfeed.
     folder.write("foreign", "\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x6d\x7e\x01\0\0\0");
-    for name in ["empty", "text", "lost", "foreign"] {
+    nix::unistd::mkfifo(&folder.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for name in ["empty", "text", "lost", "foreign", "pipe"] {
         std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).unwrap();
     }
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -125,6 +138,7 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
         (path("plain"), 126, format!("{shown}/plain cannot be executed: it is not executable (chmod +x); mode ")),
         (path("empty"), 126, format!("{shown}/empty cannot be executed: it is empty")),
         (path("text"), 126, format!("{shown}/text cannot be executed: it is no binary")),
+        (path("pipe"), 126, format!("{shown}/pipe cannot be executed: it is not a regular file")),
         (shown.clone(), 126, format!("{shown} cannot be executed: it is a directory")),
     ] {
         for exec in ["0", "1"] {
@@ -133,6 +147,23 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
             let ended = Running::start(command).ended(LONG);
             assert_eq!((ended.code(), ended.stdout.as_str()), (code, ""), "{program}\n{}", ended.stderr);
             assert!(ended.stderr.starts_with(&format!("dl-entry: {message}")), "{program}\n{}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn without_a_path_the_usual_folders_are_searched_and_never_the_present_one() {
+    let folder = Folder::new("no-path");
+    for name in ["true", "only-here"] {
+        folder.write(name, "#!/bin/sh\nexit 9\n");
+        std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    for path in [None, Some(""), Some(":/usr/bin:/bin")] {
+        for (program, code) in [("true", 0), ("only-here", 127)] {
+            let mut command = entry(&["init", "--", program]);
+            command.current_dir(folder.path()).env_remove("PATH").envs(path.map(|path| ("PATH", path)));
+            let ended = Running::start(command).ended(LONG);
+            assert_eq!(ended.code(), code, "{program}, PATH {path:?}\n{}", ended.stderr);
         }
     }
 }
@@ -254,6 +285,17 @@ fn a_service_that_ignores_its_ladder_is_killed_at_the_stop_timeout() {
     assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
+/// Behaviours: 101.
+#[test]
+fn a_contract_without_a_ladder_has_sigterm_and_half_a_minute() {
+    let demo = Demo::new("");
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", DEAF);
+    let mut running = started(command);
+    running.signal(SIGTERM);
+    running.await_text(LONG, "stopping: SIGTERM, then 30s to end");
+}
+
 /// Behaviours: 26, 101.
 #[test]
 fn a_rung_that_is_over_leads_to_the_next_and_the_last_to_kill() {
@@ -305,5 +347,19 @@ fn with_exec_the_program_takes_our_place_and_our_pid() {
         running.signal(SIGTERM);
         let ended = running.ended(LONG);
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended.status), Some(15), "{}", ended.stderr);
+    }
+}
+
+/// Behaviours: 3, 35.
+#[test]
+fn a_signal_that_comes_at_the_very_end_does_not_take_the_place_of_the_services_status() {
+    for _ in 0..20 {
+        let mut running = started(entry(&["sh", "-c", "trap '' TERM; echo up; sleep 0.05; exit 7"]));
+        while !running.has_ended() {
+            // It may have ended since.
+            let _ = nix::sys::signal::kill(running.pid(), SIGTERM);
+        }
+        let ended = running.ended(LONG);
+        assert_eq!(ended.status.code(), Some(7), "{}", ended.stderr);
     }
 }
