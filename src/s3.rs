@@ -195,6 +195,9 @@ async fn call(
 fn address(server: &S3Target, bucket: Option<&str>, query: &str) -> Result<Url, S3Error> {
     let mut url = Url::parse(&server.endpoint).map_err(|error| S3Error::Endpoint(format!("is not a URL: {error}")))?;
     let host = url.host_str().ok_or_else(|| S3Error::Endpoint("has no host".to_owned()))?.to_owned();
+    // What a client would send for them is another Authorization. Both fail only where there is no host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
     url.set_path("/");
     match bucket {
         Some(bucket) if server.path_style => url.set_path(bucket),
@@ -374,6 +377,8 @@ mod tests {
         assert_eq!(address(&target, Some("lake"), "policy=").unwrap().as_str(), "http://minio:9000/lake?policy=");
         target.path_style = false;
         assert_eq!(address(&target, Some("lake"), "").unwrap().as_str(), "http://lake.minio:9000/");
+        assert_eq!(address(&target, None, "").unwrap().as_str(), "http://minio:9000/");
+        target.endpoint = "http://user:hunter2@minio:9000".to_owned();
         assert_eq!(address(&target, None, "").unwrap().as_str(), "http://minio:9000/");
         let error = address(&server("minio:9000"), None, "").unwrap_err();
         assert_eq!(error.to_string(), "the S3 endpoint has no host; it must be http(s)://HOST[:PORT]");
