@@ -1,12 +1,13 @@
 //! Small servers for faults that real ones do not produce on demand. Compiled into the unit tests only.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// What the server does with one connection.
 #[derive(Clone)]
@@ -58,6 +59,24 @@ impl Drop for Server {
 /// A port that was free a moment ago.
 pub async fn unused_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+/// An address that neither accepts nor refuses: the kernel drops what comes for a full queue.
+pub struct Swallowing {
+    pub address: SocketAddr,
+    _listener: TcpListener,
+    _queued: Vec<std::net::TcpStream>,
+}
+
+/// 127.0.0.2 at this port. `listen(2)` with a backlog of nothing has room for one.
+pub fn swallowing(port: u16) -> Swallowing {
+    let address = SocketAddr::from(([127, 0, 0, 2], port));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(address).unwrap();
+    let _listener = socket.listen(0).unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let _queued = std::iter::from_fn(connect).collect();
+    Swallowing { address, _listener, _queued }
 }
 
 /// Plays the scripts one connection after the other, and the last one for ever.

@@ -107,6 +107,24 @@ async fn a_refused_connection_says_so_and_shows_no_credentials() {
     assert_eq!(told, format!("http://127.0.0.1:{port}/x: connection refused"));
 }
 
+/// Behaviours: 95.
+#[tokio::test]
+async fn an_address_that_swallows_everything_leaves_time_for_the_next() {
+    let server = testing::http(vec![Script::answer(200, "")]).await;
+    let swallowing = testing::swallowing(server.port);
+    let url = Url::parse(&format!("http://two.example:{}/", server.port)).unwrap();
+    let asked = probe(url.as_str());
+    let within = Duration::from_secs(2);
+    let client = client_for(&url, &Request::from(&asked), within).await.unwrap();
+    let addresses = [swallowing.address, ([127, 0, 0, 1], server.port).into()];
+    let client = client.resolve_to_addrs("two.example", &addresses).build().unwrap();
+    let answer = tokio::time::timeout(within, client.get(url).send()).await.expect("the second address is tried");
+    assert_eq!(answer.unwrap().status(), 200);
+
+    let alone = format!("http://127.0.0.2:{}/", server.port);
+    assert_eq!(unmet(&probe(&alone), within).await, format!("{alone}: the connection timed out"));
+}
+
 #[tokio::test]
 async fn what_cannot_be_asked_is_final() {
     let bad_method = HttpProbe { method: "G ET".to_owned(), ..probe("http://127.0.0.1:1/") };
