@@ -3,11 +3,12 @@
 //!
 //! Error codes: PostgreSQL documentation, Appendix A. sslmode: "33.19. SSL Support" of the libpq chapter.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -29,6 +30,9 @@ pub(super) const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify
 /// Answers that no waiting changes: wrong password, no such user or not from here, no such database.
 const FINAL: [SqlState; 3] =
     [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION, SqlState::INVALID_CATALOG_NAME];
+
+/// More than this is not read of what a server says to a login, bytes.
+const LONGEST_ANSWER: usize = 1 << 20;
 
 /// Logs in and out. A host that begins with a slash is the folder of the server's Unix socket, as for libpq.
 pub(super) async fn login(target: &PostgresTarget) -> Result<(), Miss> {
@@ -75,7 +79,7 @@ async fn converse<S>(config: &Config, stream: S, tls: Connector) -> Result<(), M
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (client, connection) = config.connect_raw(stream, tls).await.map_err(miss)?;
+    let (client, connection) = config.connect_raw(Bounded::new(stream), tls).await.map_err(miss)?;
     // Without its client the connection says goodbye and ends, so that the server has nothing to log.
     drop(client);
     let _ = connection.await;
@@ -105,43 +109,70 @@ fn connector(target: &PostgresTarget, config: ClientConfig) -> Connector {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Connector {
-    type Stream = Encrypted<S>;
+    type Stream = Bounded<tokio_rustls::client::TlsStream<S>>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Stream>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
             let name = ServerName::try_from(self.host).map_err(io::Error::other)?;
-            tokio_rustls::TlsConnector::from(self.config).connect(name, stream).await.map(Encrypted)
+            tokio_rustls::TlsConnector::from(self.config).connect(name, stream).await.map(Bounded::new)
         })
     }
 }
 
-/// tokio-rustls's stream under a type of our own, which the trait of another crate needs.
-struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
+/// A stream that ends with an error where the other side says more than a login needs: the length a message announces
+/// would otherwise be kept in memory, whatever speaks on this port. Also tokio-rustls's stream under a type of our own,
+/// which the trait of another crate needs.
+struct Bounded<S> {
+    stream: S,
+    left: usize,
+}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
+impl<S> Bounded<S> {
+    fn new(stream: S) -> Self {
+        Bounded { stream, left: LONGEST_ANSWER }
+    }
+}
+
+/// The other side said more than `LONGEST_ANSWER`.
+#[derive(Debug)]
+struct TooLong;
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer to a login is longer than {} KiB: this is not PostgreSQL", LONGEST_ANSWER / 1024)
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Bounded<S> {
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let left = self.left.checked_sub(buf.filled().len() - before);
+        self.left = left.ok_or_else(|| io::Error::other(TooLong))?;
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -191,6 +191,29 @@ async fn a_postgresql_that_is_starting_up_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_server_that_never_stops_talking_is_no_postgresql() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut said = 0;
+            // A length of more than a gigabyte, and everything that was announced.
+            while said < 64 << 20 && tokio::io::AsyncWriteExt::write_all(&mut stream, &[b'R'; 1 << 16]).await.is_ok() {
+                said += 1 << 16;
+            }
+            assert!(said < 32 << 20, "all of it was read");
+        }
+    });
+    let wait = wait_for(&format!("postgres://u:p@127.0.0.1:{port}/d?sslmode=disable"));
+    let name = wait.name.clone();
+    let (_, told) = watch(&[wait], Duration::from_secs(1)).await;
+    assert!(!server.is_finished());
+    server.abort();
+    assert_eq!(told, [format!("{name}: the answer to a login is longer than 1024 KiB: this is not PostgreSQL")]);
+}
+
+#[tokio::test]
 async fn an_etcd_without_a_leader_is_not_healthy_and_one_healthy_member_is_enough() {
     let leaderless = testing::http(vec![Script::answer(200, r#"{"health":"false"}"#)]).await;
     let port = testing::unused_port().await;
