@@ -171,6 +171,16 @@ async fn an_unverified_certificate_is_accepted_at_ones_own_address_only() {
     );
 }
 
+#[tokio::test]
+async fn an_unverified_certificate_may_be_one_of_version_1() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let server = testing::https_with(testing::version_1_certificate(&key), "", &key).await;
+    let url = format!("https://localhost:{}/", server.port);
+    ask(&HttpProbe { insecure_tls: true, ..probe(&url) }, ATTEMPT).await.unwrap();
+    let told = unmet(&probe(&url), ATTEMPT).await;
+    assert_eq!(told, format!("{url}: the certificate cannot be read: only one of X.509 version 3 can be verified"));
+}
+
 /// Behaviours: 95.
 #[tokio::test]
 async fn a_certificate_for_another_name_or_from_a_stranger_is_told_apart() {
