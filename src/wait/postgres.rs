@@ -1,13 +1,14 @@
 //! PostgreSQL: a whole login and a polite goodbye. An open port proves nothing: the server accepts connections while
 //! it is "starting up".
 //!
-//! Error codes: PostgreSQL documentation, Appendix A. sslmode: "33.19. SSL Support" of the libpq chapter.
+//! Error codes: PostgreSQL documentation, Appendix A. sslmode: "33.19. SSL Support" of the libpq chapter; what `prefer`
+//! does where the encrypted connection is refused: "33.1.2. Parameter Key Words" there, and pgjdbc's does the same.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use rustls::ClientConfig;
@@ -37,6 +38,43 @@ const LONGEST_ANSWER: usize = 1 << 20;
 /// Logs in and out. A host that begins with a slash is the folder of the server's Unix socket, as for libpq.
 pub(super) async fn login(target: &PostgresTarget) -> Result<(), Miss> {
     let (mode, verification) = encryption(target)?;
+    let Err(failure) = attempt(target, mode, verification).await else { return Ok(()) };
+    if mode != SslMode::Prefer || !failure.is_of_encryption {
+        return Err(failure.miss);
+    }
+    // `prefer` means another connection without encryption where that is what the server or its TLS does not want.
+    let plain = attempt(target, SslMode::Disable, None).await;
+    plain.map_err(|plain| both(failure.miss, plain.miss))
+}
+
+/// One connection that did not come to a login.
+struct Failure {
+    miss: Miss,
+    /// The handshake failed, or the server refused this user at this database over an encrypted connection.
+    is_of_encryption: bool,
+}
+
+impl From<Miss> for Failure {
+    fn from(miss: Miss) -> Self {
+        Failure { miss, is_of_encryption: false }
+    }
+}
+
+/// Final only where both are.
+fn both(encrypted: Miss, plain: Miss) -> Miss {
+    match (encrypted, plain) {
+        (Miss::Never(encrypted), Miss::Never(plain)) => Miss::Never(in_both_words(&encrypted, &plain)),
+        (Miss::Never(encrypted) | Miss::NotYet(encrypted), Miss::Never(plain) | Miss::NotYet(plain)) => {
+            Miss::NotYet(in_both_words(&encrypted, &plain))
+        }
+    }
+}
+
+fn in_both_words(encrypted: &str, plain: &str) -> String {
+    if encrypted == plain { plain.to_owned() } else { format!("{encrypted}; without encryption: {plain}") }
+}
+
+async fn attempt(target: &PostgresTarget, mode: SslMode, verification: Option<Verification>) -> Result<(), Failure> {
     if target.host.starts_with('/') {
         let path = format!("{}/.s.PGSQL.{}", target.host, target.port);
         let stream = UnixStream::connect(path).await.map_err(|error| Miss::NotYet(network::reason(&error)))?;
@@ -75,11 +113,20 @@ fn login_of(target: &PostgresTarget, mode: SslMode) -> Config {
     config
 }
 
-async fn converse<S>(config: &Config, stream: S, tls: Connector) -> Result<(), Miss>
+async fn converse<S>(config: &Config, stream: S, tls: Connector) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (client, connection) = config.connect_raw(Bounded::new(stream), tls).await.map_err(miss)?;
+    let encrypted = Arc::clone(&tls.encrypted);
+    let connected = config.connect_raw(Bounded::new(stream), tls).await;
+    let (client, connection) = connected.map_err(|error| Failure {
+        is_of_encryption: match encrypted.get() {
+            Some(true) => error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION),
+            Some(false) => true,
+            None => false,
+        },
+        miss: miss(error),
+    })?;
     // Without its client the connection says goodbye and ends, so that the server has nothing to log.
     drop(client);
     let _ = connection.await;
@@ -102,10 +149,12 @@ fn miss(error: Error) -> Miss {
 struct Connector {
     config: Arc<ClientConfig>,
     host: String,
+    /// Whether the handshake succeeded, once there was one.
+    encrypted: Arc<OnceLock<bool>>,
 }
 
 fn connector(target: &PostgresTarget, config: ClientConfig) -> Connector {
-    Connector { config: Arc::new(config), host: target.host.clone() }
+    Connector { config: Arc::new(config), host: target.host.clone(), encrypted: Arc::default() }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Connector {
@@ -116,7 +165,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Conne
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
             let name = ServerName::try_from(self.host).map_err(io::Error::other)?;
-            tokio_rustls::TlsConnector::from(self.config).connect(name, stream).await.map(Bounded::new)
+            let shaken = tokio_rustls::TlsConnector::from(self.config).connect(name, stream).await;
+            // Nobody else sets it.
+            let _ = self.encrypted.set(shaken.is_ok());
+            shaken.map(Bounded::new)
         })
     }
 }

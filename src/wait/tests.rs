@@ -190,6 +190,33 @@ async fn a_postgresql_that_is_starting_up_is_not_ready() {
     assert_eq!(outcome.unwrap_err().ending, Ending::Refused { name });
 }
 
+/// Says that it speaks TLS, and ends the handshake; without encryption it lets everybody in.
+async fn postgres_with_broken_tls(listener: TcpListener) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = [0; 256];
+        let length = stream.read(&mut said).await.unwrap_or(0);
+        // "55.7. Message Formats": SSLRequest is eight bytes; AuthenticationOk, ReadyForQuery.
+        let answer: &[u8] = if length == 8 { b"S" } else { b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I" };
+        stream.write_all(answer).await.unwrap();
+        let _ = stream.read(&mut said).await;
+    }
+}
+
+#[tokio::test]
+async fn prefer_goes_on_without_encryption_where_the_handshake_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(postgres_with_broken_tls(listener));
+    let url = |mode: &str| format!("postgres://u:p@127.0.0.1:{port}/d?sslmode={mode}");
+    let (outcome, _) = watch(&[wait_for(&url("prefer"))], Duration::from_secs(5)).await;
+    outcome.unwrap();
+    let (outcome, _) = watch(&[wait_for(&url("require"))], Duration::from_millis(500)).await;
+    outcome.unwrap_err();
+    server.abort();
+}
+
 #[tokio::test]
 async fn a_server_that_never_stops_talking_is_no_postgresql() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
