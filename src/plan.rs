@@ -96,7 +96,7 @@ pub struct PostgresTarget {
 /// An S3 endpoint with static credentials. `secret_key` is a secret and is never printed.
 #[derive(Clone)]
 pub struct S3Target {
-    /// Scheme, host and port, no path.
+    /// Scheme, host and port, and a path where the server is not at the root.
     pub endpoint: String,
     pub region: String,
     pub access_key: String,

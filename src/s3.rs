@@ -80,7 +80,7 @@ impl fmt::Display for S3Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (call, status, code, message) = match self {
             Self::Http(reason) => return reason.fmt(f),
-            Self::Endpoint(why) => return write!(f, "the S3 endpoint {why}; it must be http(s)://HOST[:PORT]"),
+            Self::Endpoint(why) => return write!(f, "the S3 endpoint {why}; it must be http(s)://HOST[:PORT][/PATH]"),
             Self::Refused { call, status, code, message } => (call, status, code, message),
         };
         write!(f, "{call} answered {status}")?;
@@ -194,17 +194,20 @@ async fn call(
 
 fn address(server: &S3Target, bucket: Option<&str>, query: &str) -> Result<Url, S3Error> {
     let mut url = Url::parse(&server.endpoint).map_err(|error| S3Error::Endpoint(format!("is not a URL: {error}")))?;
-    let host = url.host_str().ok_or_else(|| S3Error::Endpoint("has no host".to_owned()))?.to_owned();
+    let host = url.host().ok_or_else(|| S3Error::Endpoint("has no host".to_owned()))?.to_owned();
     // What a client would send for them is another Authorization. Both fail only where there is no host.
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    url.set_path("/");
+    // A server behind another one may be at a path of its own, which is signed as everything else.
+    let base = url.path().trim_end_matches('/').to_owned();
     match bucket {
-        Some(bucket) if server.path_style => url.set_path(bucket),
-        Some(bucket) => url
-            .set_host(Some(&format!("{bucket}.{host}")))
-            .map_err(|error| S3Error::Endpoint(format!("cannot have a bucket put before it: {error}")))?,
-        None => {}
+        Some(bucket) if server.path_style => url.set_path(&format!("{base}/{bucket}")),
+        Some(bucket) => {
+            url.set_path(&format!("{base}/"));
+            let before = url.set_host(Some(&format!("{bucket}.{host}")));
+            before.map_err(|error| S3Error::Endpoint(format!("cannot have a bucket put before it: {error}")))?;
+        }
+        None => url.set_path(&format!("{base}/")),
     }
     url.set_query(Some(query).filter(|query| !query.is_empty()));
     Ok(url)
@@ -380,8 +383,16 @@ mod tests {
         assert_eq!(address(&target, None, "").unwrap().as_str(), "http://minio:9000/");
         target.endpoint = "http://user:hunter2@minio:9000".to_owned();
         assert_eq!(address(&target, None, "").unwrap().as_str(), "http://minio:9000/");
+        for (path_style, bucket, wanted) in [
+            (true, Some("lake"), "http://proxy/minio/lake"),
+            (true, None, "http://proxy/minio/"),
+            (false, Some("lake"), "http://lake.proxy/minio/"),
+        ] {
+            target = S3Target { path_style, ..server("http://proxy/minio/") };
+            assert_eq!(address(&target, bucket, "").unwrap().as_str(), wanted);
+        }
         let error = address(&server("minio:9000"), None, "").unwrap_err();
-        assert_eq!(error.to_string(), "the S3 endpoint has no host; it must be http(s)://HOST[:PORT]");
+        assert_eq!(error.to_string(), "the S3 endpoint has no host; it must be http(s)://HOST[:PORT][/PATH]");
     }
 
     #[test]
