@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
-use url::Url;
+use url::{Host, Url};
 
 use crate::http::{self, Answer, Reason, Request};
 use crate::plan::S3Target;
@@ -43,6 +43,8 @@ pub enum S3Error {
     Http(Reason),
     /// The endpoint is not a scheme, a host and a port.
     Endpoint(String),
+    /// The bucket should come before an IP address.
+    NoRoomForBucket,
     /// The server said no.
     Refused { call: &'static str, status: u16, code: String, message: String },
 }
@@ -57,7 +59,7 @@ impl S3Error {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Http(reason) => reason.may_pass(),
-            Self::Endpoint(_) => false,
+            Self::Endpoint(_) | Self::NoRoomForBucket => false,
             Self::Refused { status, code, .. } => *status >= 500 || *status == 429 || PASSING.contains(&code.as_str()),
         }
     }
@@ -81,6 +83,9 @@ impl fmt::Display for S3Error {
         let (call, status, code, message) = match self {
             Self::Http(reason) => return reason.fmt(f),
             Self::Endpoint(why) => return write!(f, "the S3 endpoint {why}; it must be http(s)://HOST[:PORT][/PATH]"),
+            Self::NoRoomForBucket => {
+                return f.write_str("no bucket can be put before an IP address; it needs path-style access or a name");
+            }
             Self::Refused { call, status, code, message } => (call, status, code, message),
         };
         write!(f, "{call} answered {status}")?;
@@ -202,6 +207,7 @@ fn address(server: &S3Target, bucket: Option<&str>, query: &str) -> Result<Url, 
     let base = url.path().trim_end_matches('/').to_owned();
     match bucket {
         Some(bucket) if server.path_style => url.set_path(&format!("{base}/{bucket}")),
+        Some(_) if !matches!(host, Host::Domain(_)) => return Err(S3Error::NoRoomForBucket),
         Some(bucket) => {
             url.set_path(&format!("{base}/"));
             let before = url.set_host(Some(&format!("{bucket}.{host}")));
@@ -390,6 +396,13 @@ mod tests {
         ] {
             target = S3Target { path_style, ..server("http://proxy/minio/") };
             assert_eq!(address(&target, bucket, "").unwrap().as_str(), wanted);
+        }
+        for endpoint in ["http://127.0.0.1:9000", "http://[::1]:9000"] {
+            target = S3Target { path_style: false, ..server(endpoint) };
+            let error = address(&target, Some("lake"), "").unwrap_err();
+            let told = "no bucket can be put before an IP address; it needs path-style access or a name";
+            assert_eq!((error.to_string().as_str(), error.may_pass()), (told, false));
+            assert_eq!(address(&target, None, "").unwrap().as_str(), format!("{endpoint}/"));
         }
         let error = address(&server("minio:9000"), None, "").unwrap_err();
         assert_eq!(error.to_string(), "the S3 endpoint has no host; it must be http(s)://HOST[:PORT][/PATH]");

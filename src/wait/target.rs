@@ -155,6 +155,10 @@ fn s3(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
         Some("false") => false,
         Some(_) => return Err(BadTarget::BadParameter { name: "path-style", accepted: "true or false".to_owned() }),
     };
+    if !path_style && !matches!(url.host(), Some(url::Host::Domain(_))) {
+        let accepted = "true where the host is an IP address, which no bucket can come before".to_owned();
+        return Err(BadTarget::BadParameter { name: "path-style", accepted });
+    }
     let name = format!("{scheme}://{authority}/{}", bucket.as_deref().unwrap_or_default());
     let target = S3Target {
         endpoint: format!("{transport}://{authority}"),

@@ -125,6 +125,11 @@ fn what_is_wrong_is_said_with_what_is_accepted() {
         ("s3+http://h/b", listed("the s3+http:// URL needs an access key: KEY:SECRET@HOST")),
         ("s3+http://k@h/b", listed("the s3+http:// URL needs a secret key: KEY:SECRET@HOST or ?password-file=")),
         ("s3+http://k:s@h/b/c", listed("the s3+http:// URL must not have more than a bucket in its path")),
+        (
+            "s3+http://k:s@127.0.0.1/b?path-style=false",
+            "the parameter `path-style` must be true where the host is an IP address, which no bucket can come before"
+                .to_owned(),
+        ),
         ("s3+http://k:s@h/b?path-style=no", "the parameter `path-style` must be true or false".to_owned()),
     ];
     for (url, told) in cases {
