@@ -25,6 +25,9 @@ const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 /// The region that must not be named in CreateBucket.
 const DEFAULT_REGION: &str = "us-east-1";
 
+/// The query that makes a GET of a bucket GetBucketLocation.
+const LOCATION: &str = "location=";
+
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /// Codes that say the credentials themselves are wrong: no other try can help.
@@ -32,6 +35,12 @@ const WRONG_CREDENTIALS: [(&str, &str); 2] = [
     ("SignatureDoesNotMatch", "the secret key is wrong"),
     ("InvalidAccessKeyId", "the access key is not known to the server"),
 ];
+
+/// Codes that say the question is wrong, whoever asks: no other try can help either.
+const WRONG_QUESTION: [&str; 2] = ["InvalidBucketName", MOVED];
+
+/// The bucket is in another region, or at another endpoint.
+const MOVED: &str = "PermanentRedirect";
 
 /// Codes below 500 after which another try may succeed.
 const PASSING: [&str; 4] = ["OperationAborted", "RequestTimeout", "RequestTimeTooSkewed", "NoSuchBucket"];
@@ -45,6 +54,8 @@ pub enum S3Error {
     Endpoint(String),
     /// The bucket should come before an IP address.
     NoRoomForBucket,
+    /// Something answered, but not in the way of S3.
+    NotS3 { call: &'static str, status: u16 },
     /// The server said no.
     Refused { call: &'static str, status: u16, code: String, message: String },
 }
@@ -55,10 +66,17 @@ impl S3Error {
         matches!(self, Self::Refused { code, .. } if WRONG_CREDENTIALS.iter().any(|(known, _)| known == code))
     }
 
+    /// Whether what is asked is wrong, the credentials included: no other try can help.
+    pub fn is_final(&self) -> bool {
+        self.is_wrong_credentials() || WRONG_QUESTION.iter().any(|code| self.is(code))
+    }
+
     /// Whether the same call may succeed later: the server is starting, busy, or not there yet.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Http(reason) => reason.may_pass(),
+            // As a proxy does until the server behind it is there.
+            Self::NotS3 { .. } => true,
             Self::Endpoint(_) | Self::NoRoomForBucket => false,
             Self::Refused { status, code, .. } => *status >= 500 || *status == 429 || PASSING.contains(&code.as_str()),
         }
@@ -83,6 +101,9 @@ impl fmt::Display for S3Error {
         let (call, status, code, message) = match self {
             Self::Http(reason) => return reason.fmt(f),
             Self::Endpoint(why) => return write!(f, "the S3 endpoint {why}; it must be http(s)://HOST[:PORT][/PATH]"),
+            Self::NotS3 { call, status } => {
+                return write!(f, "{call} answered {status}, but not as S3 does: another server is at this endpoint");
+            }
             Self::NoRoomForBucket => {
                 return f.write_str("no bucket can be put before an IP address; it needs path-style access or a name");
             }
@@ -109,24 +130,49 @@ pub enum Creation {
 
 /// ListBuckets: whether the credentials are accepted.
 pub async fn list_buckets(server: &S3Target, timeout: Duration) -> Result<(), S3Error> {
-    call(server, "ListBuckets", "GET", None, "", Vec::new(), timeout).await.map(drop)
+    const CALL: &str = "ListBuckets";
+    let answer = call(server, CALL, "GET", None, "", Vec::new(), timeout).await?;
+    let is_s3 = has_s3_headers(&answer) || root_of(&answer).as_deref() == Some("ListAllMyBucketsResult");
+    if is_s3 { Ok(()) } else { Err(S3Error::NotS3 { call: CALL, status: answer.status }) }
 }
 
 /// HeadBucket: whether the bucket is there and may be used. `false` is a clear "no such bucket".
 pub async fn bucket_exists(server: &S3Target, bucket: &str, timeout: Duration) -> Result<bool, S3Error> {
-    match call(server, "HeadBucket", "HEAD", Some(bucket), "", Vec::new(), timeout).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.status() == Some(404) => Ok(false),
-        Err(error) if matches!(error.status(), Some(400 | 403)) => {
-            Err(explain(server, bucket, timeout).await.unwrap_or(error))
-        }
-        Err(error) => Err(error),
+    const CALL: &str = "HeadBucket";
+    let answer = ask(server, "HEAD", Some(bucket), "", Vec::new(), timeout).await?;
+    let exists = match answer.status {
+        200..300 => true,
+        404 => false,
+        400 | 403 => return Err(explain(server, bucket, timeout).await.unwrap_or_else(|| refusal(CALL, &answer))),
+        _ => return Err(refusal(CALL, &answer)),
+    };
+    if has_s3_headers(&answer) || knows_locations(server, bucket, timeout).await? {
+        return Ok(exists);
     }
+    Err(S3Error::NotS3 { call: CALL, status: answer.status })
+}
+
+/// Of AWS, MinIO, Ceph and most others. Any web server answers HEAD with 200 or 404.
+fn has_s3_headers(answer: &Answer) -> bool {
+    answer.headers.keys().any(|name| name.as_str().starts_with("x-amz-") || name.as_str().starts_with("x-minio-"))
+}
+
+/// For a server without such headers: whether the body of GetBucketLocation's answer is S3's, a refusal included.
+async fn knows_locations(server: &S3Target, bucket: &str, timeout: Duration) -> Result<bool, S3Error> {
+    let answer = ask(server, "GET", Some(bucket), LOCATION, Vec::new(), timeout).await?;
+    Ok(matches!(root_of(&answer).as_deref(), Some("LocationConstraint" | "Error")))
+}
+
+/// The name of an XML body's outermost element.
+fn root_of(answer: &Answer) -> Option<String> {
+    let text = String::from_utf8_lossy(&answer.body);
+    let document = roxmltree::Document::parse(&text).ok()?;
+    Some(document.root_element().tag_name().name().to_owned())
 }
 
 /// The answer to HEAD has no body and so no reason (RFC 9110 section 9.3.2); GetBucketLocation's has one.
 async fn explain(server: &S3Target, bucket: &str, timeout: Duration) -> Option<S3Error> {
-    let asked = call(server, "GetBucketLocation", "GET", Some(bucket), "location=", Vec::new(), timeout);
+    let asked = call(server, "GetBucketLocation", "GET", Some(bucket), LOCATION, Vec::new(), timeout);
     asked.await.err().filter(|error| error.status().is_some())
 }
 
@@ -183,6 +229,19 @@ async fn call(
     body: Vec<u8>,
     timeout: Duration,
 ) -> Result<Answer, S3Error> {
+    let answer = ask(server, method, bucket, query, body, timeout).await?;
+    if (200..300).contains(&answer.status) { Ok(answer) } else { Err(refusal(name, &answer)) }
+}
+
+/// Any answer, whatever its status.
+async fn ask(
+    server: &S3Target,
+    method: &str,
+    bucket: Option<&str>,
+    query: &str,
+    body: Vec<u8>,
+    timeout: Duration,
+) -> Result<Answer, S3Error> {
     let url = address(server, bucket, query)?;
     let headers = signed_headers(server, method, &url, &body, SystemTime::now());
     let request = Request {
@@ -193,8 +252,7 @@ async fn call(
         insecure_tls: server.insecure_tls,
         root_certificate: server.root_certificate.clone(),
     };
-    let answer = http::send(request, timeout).await.map_err(S3Error::Http)?;
-    if (200..300).contains(&answer.status) { Ok(answer) } else { Err(refusal(name, &answer)) }
+    http::send(request, timeout).await.map_err(S3Error::Http)
 }
 
 fn address(server: &S3Target, bucket: Option<&str>, query: &str) -> Result<Url, S3Error> {
@@ -227,16 +285,16 @@ fn refusal(call: &'static str, answer: &Answer) -> S3Error {
         let found = document.as_ref()?.descendants().find(|node| node.tag_name().name() == name)?;
         Some(found.text()?.chars().take(200).collect::<String>())
     };
-    // A redirect to another region carries no more than this.
-    let elsewhere = || {
-        let region = header("x-amz-bucket-region").filter(|_| answer.status == 301)?;
-        Some(format!("the bucket is in the region {region}"))
-    };
+    // HEAD's answer carries no more than this.
+    let region = header("x-amz-bucket-region").filter(|_| answer.status == 301);
+    let elsewhere = region.as_ref().map(|region| format!("the bucket is in the region {region}"));
+    let moved = || region.is_some().then(|| MOVED.to_owned());
+    let message = elsewhere.or_else(|| element("Message")).or_else(|| header("x-minio-error-desc"));
     S3Error::Refused {
         call,
         status: answer.status,
-        code: element("Code").or_else(|| header("x-minio-error-code")).unwrap_or_default(),
-        message: element("Message").or_else(|| header("x-minio-error-desc")).or_else(elsewhere).unwrap_or_default(),
+        code: element("Code").or_else(|| header("x-minio-error-code")).or_else(moved).unwrap_or_default(),
+        message: message.unwrap_or_default(),
     }
 }
 
@@ -455,7 +513,48 @@ mod tests {
         let moved = b"HTTP/1.1 301 X\r\nx-amz-bucket-region: eu-west-1\r\ncontent-length: 0\r\n\r\n".to_vec();
         let served = testing::http(vec![Script::Answer(moved)]).await;
         let error = bucket_exists(&server(&served.url("")), "lake", ATTEMPT).await.unwrap_err();
-        assert_eq!(error.to_string(), "HeadBucket answered 301: the bucket is in the region eu-west-1");
+        assert_eq!(
+            error.to_string(),
+            "HeadBucket answered 301 PermanentRedirect: the bucket is in the region eu-west-1"
+        );
+        assert!(error.is_final() && !error.may_pass());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_no_bucket_can_have_is_final() {
+        let scripts =
+            vec![Script::answer(400, ""), Script::answer(400, &refusal_body("InvalidBucketName", "Not valid."))];
+        let served = testing::http(scripts).await;
+        let error = bucket_exists(&server(&served.url("")), "Lake", ATTEMPT).await.unwrap_err();
+        assert_eq!(error.to_string(), "GetBucketLocation answered 400 InvalidBucketName: Not valid.");
+        assert!(error.is_final() && !error.may_pass());
+    }
+
+    #[tokio::test]
+    async fn a_web_server_is_no_s3_and_a_plain_s3_is() {
+        let page = "<html><body>Welcome</body></html>";
+        let location = format!("<LocationConstraint xmlns=\"{NAMESPACE}\"/>");
+        let cases = [
+            (200, page.to_owned(), Err(200)),
+            (404, page.to_owned(), Err(404)),
+            (200, location, Ok(true)),
+            (404, refusal_body("NoSuchBucket", "x"), Ok(false)),
+        ];
+        for (status, body, wanted) in cases {
+            let scripts = vec![Script::answer(status, ""), Script::answer(status, &body)];
+            let served = testing::http(scripts).await;
+            let found = bucket_exists(&server(&served.url("")), "lake", ATTEMPT).await;
+            let told = found.map_err(|error| (error.may_pass(), error.to_string()));
+            let words = "but not as S3 does: another server is at this endpoint";
+            let wanted = wanted.map_err(|status| (true, format!("HeadBucket answered {status}, {words}")));
+            assert_eq!(told, wanted);
+        }
+        let buckets = format!("<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"/>");
+        let served = testing::http(vec![Script::answer(200, page), Script::answer(200, &buckets)]).await;
+        let target = server(&served.url(""));
+        let error = list_buckets(&target, ATTEMPT).await.unwrap_err();
+        assert!(matches!(error, S3Error::NotS3 { status: 200, .. }), "{error}");
+        list_buckets(&target, ATTEMPT).await.unwrap();
     }
 
     #[tokio::test]

@@ -29,6 +29,12 @@ impl Script {
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
         Script::Answer((head + body).into_bytes())
     }
+
+    /// With a header that S3 servers send.
+    pub fn s3(status: u16, body: &str) -> Script {
+        let head = format!("HTTP/1.1 {status} X\r\nx-amz-request-id: 17\r\nconnection: close\r\n");
+        Script::Answer(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    }
 }
 
 pub struct Server {

@@ -248,9 +248,9 @@ async fn s3_answers(target: &S3Target) -> Result<(), Miss> {
     }
 }
 
-/// Rights may still be granted while we wait; wrong keys stay wrong.
+/// Rights may still be granted while we wait; wrong keys, names and regions stay wrong.
 fn s3_miss(error: S3Error) -> Miss {
-    let is_final = error.is_wrong_credentials() || !(error.may_pass() || error.is_refusal());
+    let is_final = error.is_final() || !(error.may_pass() || error.is_refusal());
     if is_final { Miss::Never(error.to_string()) } else { Miss::NotYet(error.to_string()) }
 }
 

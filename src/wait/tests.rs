@@ -263,11 +263,11 @@ async fn an_etcd_without_a_leader_is_not_healthy_and_one_healthy_member_is_enoug
 async fn wrong_s3_keys_are_final_and_missing_rights_or_buckets_are_not() {
     let body = |code: &str| format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
     let server = testing::http(vec![
-        Script::answer(404, ""),
-        Script::answer(403, ""),
-        Script::answer(403, &body("AccessDenied")),
-        Script::answer(403, ""),
-        Script::answer(403, &body("SignatureDoesNotMatch")),
+        Script::s3(404, ""),
+        Script::s3(403, ""),
+        Script::s3(403, &body("AccessDenied")),
+        Script::s3(403, ""),
+        Script::s3(403, &body("SignatureDoesNotMatch")),
     ])
     .await;
     let wait = wait_for(&format!("s3+http://key:secret@127.0.0.1:{}/lake", server.port));
