@@ -6,7 +6,7 @@
 //! time-zone data along or cannot sign these calls.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -139,14 +139,16 @@ pub async fn list_buckets(server: &S3Target, timeout: Duration) -> Result<(), S3
 /// HeadBucket: whether the bucket is there and may be used. `false` is a clear "no such bucket".
 pub async fn bucket_exists(server: &S3Target, bucket: &str, timeout: Duration) -> Result<bool, S3Error> {
     const CALL: &str = "HeadBucket";
+    let started = Instant::now();
     let answer = ask(server, "HEAD", Some(bucket), "", Vec::new(), timeout).await?;
+    let left = timeout.saturating_sub(started.elapsed());
     let exists = match answer.status {
         200..300 => true,
         404 => false,
-        400 | 403 => return Err(explain(server, bucket, timeout).await.unwrap_or_else(|| refusal(CALL, &answer))),
+        400 | 403 => return Err(explain(server, bucket, left).await.unwrap_or_else(|| refusal(CALL, &answer))),
         _ => return Err(refusal(CALL, &answer)),
     };
-    if has_s3_headers(&answer) || knows_locations(server, bucket, timeout).await? {
+    if has_s3_headers(&answer) || knows_locations(server, bucket, left).await? {
         return Ok(exists);
     }
     Err(S3Error::NotS3 { call: CALL, status: answer.status })

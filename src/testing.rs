@@ -16,6 +16,8 @@ pub enum Script {
     Answer(Vec<u8>),
     /// Reads, and never says anything.
     Silence,
+    /// Answers after this time.
+    Slow(Duration, Box<Script>),
     /// Announces a body that never comes.
     SlowBody,
     /// Ends the connection with RST.
@@ -177,6 +179,13 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, script: Scri
         }
     }
     seen.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+    let script = match script {
+        Script::Slow(pause, script) => {
+            tokio::time::sleep(pause).await;
+            *script
+        }
+        at_once => at_once,
+    };
     match script {
         Script::Answer(bytes) => drop(stream.write_all(&bytes).await),
         Script::SlowBody => {
@@ -184,7 +193,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, script: Scri
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         Script::Silence => tokio::time::sleep(Duration::from_secs(60)).await,
-        Script::Reset | Script::Close => {}
+        Script::Reset | Script::Close | Script::Slow(..) => {}
     }
     let _ = stream.shutdown().await;
 }

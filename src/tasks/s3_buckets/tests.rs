@@ -137,6 +137,17 @@ async fn at_the_deadline_every_missing_bucket_is_named() {
 }
 
 #[tokio::test]
+async fn several_slow_answers_do_not_outlast_the_deadline() {
+    let slow = |status| Script::Slow(Duration::from_millis(350), Box::new(Script::s3(status, "")));
+    let server = testing::http(vec![Script::s3(200, ""), slow(404), slow(200), slow(200)]).await;
+    let started = Instant::now();
+    let task = task(&server, "lake:public:versioning", Duration::from_millis(500));
+    let error = create_buckets(&task).await.unwrap_err().to_string();
+    assert!(started.elapsed() < Duration::from_millis(650), "{:?}", started.elapsed());
+    assert!(error.ends_with("\nnot ready: lake"), "{error}");
+}
+
+#[tokio::test]
 async fn without_quorum_nothing_is_tried() {
     let server = testing::http(vec![Script::s3(503, "")]).await;
     let error = create_buckets(&task(&server, "lake,raw", Duration::from_millis(300))).await.unwrap_err();
