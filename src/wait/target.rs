@@ -81,6 +81,9 @@ impl std::error::Error for BadTarget {}
 /// What a URL asks to wait for; no deadline of its own.
 pub fn parse_target(url: &str) -> Result<Wait, BadTarget> {
     let (scheme, rest) = url.split_once("://").ok_or(BadTarget::NoScheme)?;
+    // RFC 3986 section 3.1: capitals mean the same.
+    let scheme = scheme.to_ascii_lowercase();
+    let (url, scheme) = (&format!("{scheme}://{rest}"), scheme.as_str());
     let (name, target) = match scheme {
         "tcp" => tcp(url)?,
         "http" | "https" => http(url, scheme)?,

@@ -26,6 +26,8 @@ fn plain_targets_are_read_with_ipv6_addresses_right() {
         ("tcp://[::1]:80/", "tcp://[::1]:80", "Tcp { host: \"::1\", port: 80 }"),
         ("dns://db.lake.svc", "dns://db.lake.svc", "Dns { host: \"db.lake.svc\" }"),
         ("file:///run/a%20b", "file:///run/a%20b", "File { path: \"/run/a b\" }"),
+        ("TCP://db:5432", "tcp://db:5432", "Tcp { host: \"db\", port: 5432 }"),
+        ("File:///run/A+b", "file:///run/A+b", "File { path: \"/run/A+b\" }"),
         ("unix:///run/s.sock", "unix:///run/s.sock", "Unix { path: \"/run/s.sock\" }"),
         (
             "etcd://e1:2379,[fd00::2]:2379",
