@@ -262,7 +262,10 @@ struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     fn of(url: &Url, scheme: &str, accepted: &'static [&'static str]) -> Result<Self, BadTarget> {
-        let pairs: Vec<_> = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        // Not as a form's: a `+` is part of a file's name.
+        let pairs = url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let parts = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let pairs: Vec<_> = parts.map(|(name, value)| (decoded(name), decoded(value))).collect();
         match pairs.iter().find(|(name, _)| !accepted.contains(&name.as_str())) {
             Some((name, _)) => {
                 Err(BadTarget::UnknownParameter { scheme: scheme.to_owned(), name: name.clone(), accepted })

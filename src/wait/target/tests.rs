@@ -61,6 +61,11 @@ fn a_postgres_url_is_decoded_and_defaulted() {
     assert_eq!((target.password.as_deref(), target.database.as_str()), (Some("p#w:/ü"), "my db"));
     assert_eq!((target.sslmode.as_str(), target.root_certificate), ("verify-full", Some("/ca.pem".into())));
 
+    let (_, target) = postgres_of("PostgreSQL://u@db/d?&sslrootcert=/run/a+b%2Bc%20d.pem&sslmode=require");
+    assert_eq!((target.sslmode.as_str(), target.root_certificate), ("require", Some("/run/a+b+c d.pem".into())));
+    let (name, target) = s3_of("S3+HTTP://key:secret@minio/lake");
+    assert_eq!((name.as_str(), target.endpoint.as_str()), ("s3+http://minio/lake", "http://minio"));
+
     let (name, target) = postgres_of("postgresql://nessie@db");
     assert_eq!(name, "postgres://db:5432/nessie");
     assert_eq!((target.password, target.database.as_str(), target.sslmode.as_str()), (None, "nessie", "prefer"));
