@@ -251,7 +251,8 @@ impl Composer {
             (without_credentials(&probe.url), Target::Http(probe))
         } else if let Some(postgres) = &section.postgres {
             let target = self.postgres(postgres, context)?;
-            (format!("postgres://{}:{}/{}", target.host, target.port, target.database), Target::Postgres(target))
+            let servers: Vec<_> = target.servers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+            (format!("postgres://{}/{}", servers.join(","), target.database), Target::Postgres(target))
         } else if let Some(s3) = &section.s3 {
             let target = self.s3(PART, s3, context)?;
             (s3_name(&target), Target::S3(target))
@@ -265,9 +266,9 @@ impl Composer {
     fn postgres(&self, section: &Postgres, context: &Context) -> Result<PostgresTarget, ComposeError> {
         const PART: &str = "a wait for PostgreSQL";
         let port = self.text(PART, &section.port, context)?;
+        let port = parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?;
         Ok(PostgresTarget {
-            host: self.text(PART, &section.host, context)?,
-            port: parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?,
+            servers: vec![(self.text(PART, &section.host, context)?, port)],
             user: self.text(PART, &section.user, context)?,
             password: self.optional(PART, section.password.as_ref(), context)?,
             database: self.text(PART, &section.database, context)?,

@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -35,16 +36,62 @@ const FINAL: [SqlState; 3] =
 /// More than this is not read of what a server says to a login, bytes.
 const LONGEST_ANSWER: usize = 1 << 20;
 
-/// Logs in and out. A host that begins with a slash is the folder of the server's Unix socket, as for libpq.
-pub(super) async fn login(target: &PostgresTarget) -> Result<(), Miss> {
-    let (mode, verification) = encryption(target)?;
-    let Err(failure) = attempt(target, mode, verification).await else { return Ok(()) };
-    if mode != SslMode::Prefer || !failure.is_of_encryption {
-        return Err(failure.miss);
+/// Logs in and out at the first server that lets us in. As for libpq, the next one is asked only where this one cannot
+/// answer; and a host that begins with a slash is the folder of the server's Unix socket.
+pub(super) async fn login(target: &PostgresTarget, allowed: Duration) -> Result<(), Miss> {
+    if let [(host, port)] = target.servers.as_slice() {
+        return Server { host, port: *port, target }.login().await;
     }
-    // `prefer` means another connection without encryption where that is what the server or its TLS does not want.
-    let plain = attempt(target, SslMode::Disable, None).await;
-    plain.map_err(|plain| both(failure.miss, plain.miss))
+    // A bit is left, so that what they all said is told.
+    let share = allowed.mul_f32(0.9) / target.servers.len().max(1) as u32;
+    let mut misses = Vec::new();
+    for (host, port) in &target.servers {
+        match tokio::time::timeout(share, Server { host, port: *port, target }.login()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Miss::Never(error))) => return Err(Miss::Never(format!("{host}:{port}: {error}"))),
+            Ok(Err(Miss::NotYet(error))) => misses.push(format!("{host}:{port}: {error}")),
+            Err(_) => misses.push(format!("{host}:{port}: no answer")),
+        }
+    }
+    Err(Miss::NotYet(misses.join("; ")))
+}
+
+/// One of the servers.
+#[derive(Clone, Copy)]
+struct Server<'a> {
+    host: &'a str,
+    port: u16,
+    target: &'a PostgresTarget,
+}
+
+impl Server<'_> {
+    async fn login(self) -> Result<(), Miss> {
+        let (mode, verification) = encryption(self.target)?;
+        let Err(failure) = self.attempt(mode, verification).await else { return Ok(()) };
+        if mode != SslMode::Prefer || !failure.is_of_encryption {
+            return Err(failure.miss);
+        }
+        // `prefer` means another connection without encryption where that is what the server or its TLS does not want.
+        let plain = self.attempt(SslMode::Disable, None).await;
+        plain.map_err(|plain| both(failure.miss, plain.miss))
+    }
+
+    async fn attempt(self, mode: SslMode, verification: Option<Verification>) -> Result<(), Failure> {
+        let Server { host, port, target } = self;
+        if host.starts_with('/') {
+            let stream = UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await;
+            let stream = stream.map_err(|error| Miss::NotYet(network::reason(&error)))?;
+            let tls = tls::unused_config().map_err(|error| Miss::NotYet(error.to_string()))?;
+            return converse(&login_of(target, SslMode::Disable), stream, connector(host, tls)).await;
+        }
+        let tls = match verification {
+            Some(verification) => tls::client_config(verification, target.root_certificate.clone()).await,
+            None => tls::unused_config(),
+        };
+        let tls = tls.map_err(|error| Miss::NotYet(error.to_string()))?;
+        let stream = network::connect(host, port).await.map_err(Miss::NotYet)?;
+        converse(&login_of(target, mode), stream, connector(host, tls)).await
+    }
 }
 
 /// One connection that did not come to a login.
@@ -72,22 +119,6 @@ fn both(encrypted: Miss, plain: Miss) -> Miss {
 
 fn in_both_words(encrypted: &str, plain: &str) -> String {
     if encrypted == plain { plain.to_owned() } else { format!("{encrypted}; without encryption: {plain}") }
-}
-
-async fn attempt(target: &PostgresTarget, mode: SslMode, verification: Option<Verification>) -> Result<(), Failure> {
-    if target.host.starts_with('/') {
-        let path = format!("{}/.s.PGSQL.{}", target.host, target.port);
-        let stream = UnixStream::connect(path).await.map_err(|error| Miss::NotYet(network::reason(&error)))?;
-        let tls = tls::unused_config().map_err(|error| Miss::NotYet(error.to_string()))?;
-        return converse(&login_of(target, SslMode::Disable), stream, connector(target, tls)).await;
-    }
-    let tls = match verification {
-        Some(verification) => tls::client_config(verification, target.root_certificate.clone()).await,
-        None => tls::unused_config(),
-    };
-    let tls = tls.map_err(|error| Miss::NotYet(error.to_string()))?;
-    let stream = network::connect(&target.host, target.port).await.map_err(Miss::NotYet)?;
-    converse(&login_of(target, mode), stream, connector(target, tls)).await
 }
 
 /// libpq verifies the issuer for `require` too as soon as a root certificate is configured.
@@ -153,8 +184,8 @@ struct Connector {
     encrypted: Arc<OnceLock<bool>>,
 }
 
-fn connector(target: &PostgresTarget, config: ClientConfig) -> Connector {
-    Connector { config: Arc::new(config), host: target.host.clone(), encrypted: Arc::default() }
+fn connector(host: &str, config: ClientConfig) -> Connector {
+    Connector { config: Arc::new(config), host: host.to_owned(), encrypted: Arc::default() }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Connector {

@@ -205,6 +205,22 @@ async fn postgres_with_broken_tls(listener: TcpListener) {
 }
 
 #[tokio::test]
+async fn of_several_postgresql_servers_the_next_is_asked_where_one_does_not_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(postgres_with_broken_tls(listener));
+    let silent = testing::http(vec![Script::Silence]).await;
+    let closed = testing::unused_port().await;
+    let url = |more: &str| format!("postgres://u@127.0.0.1:{closed},127.0.0.1:{}{more}/d?sslmode=disable", silent.port);
+    let (outcome, _) = watch(&[wait_for(&url(&format!(",127.0.0.1:{port}")))], Duration::from_secs(10)).await;
+    outcome.unwrap();
+    let (outcome, _) = watch(&[wait_for(&url(""))], Duration::from_millis(300)).await;
+    let told = format!("127.0.0.1:{closed}: connection refused; 127.0.0.1:{}: no answer", silent.port);
+    assert_eq!(outcome.unwrap_err().dependencies[0].1, told);
+    server.abort();
+}
+
+#[tokio::test]
 async fn prefer_goes_on_without_encryption_where_the_handshake_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

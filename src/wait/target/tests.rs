@@ -57,7 +57,7 @@ fn a_postgres_url_is_decoded_and_defaulted() {
         "postgres://ne%40ssie:p%23w%3A%2F%C3%BC@[::1]:6432/my%20db?sslmode=verify-full&sslrootcert=/ca.pem",
     );
     assert_eq!(name, "postgres://[::1]:6432/my db");
-    assert_eq!((target.host.as_str(), target.port, target.user.as_str()), ("::1", 6432, "ne@ssie"));
+    assert_eq!((target.servers, target.user.as_str()), (vec![("::1".to_owned(), 6432)], "ne@ssie"));
     assert_eq!((target.password.as_deref(), target.database.as_str()), (Some("p#w:/ü"), "my db"));
     assert_eq!((target.sslmode.as_str(), target.root_certificate), ("verify-full", Some("/ca.pem".into())));
 
@@ -69,6 +69,18 @@ fn a_postgres_url_is_decoded_and_defaulted() {
     let (name, target) = postgres_of("postgresql://nessie@db");
     assert_eq!(name, "postgres://db:5432/nessie");
     assert_eq!((target.password, target.database.as_str(), target.sslmode.as_str()), (None, "nessie", "prefer"));
+}
+
+#[test]
+fn several_hosts_are_read_as_libpq_reads_them() {
+    let (name, target) = postgres_of("postgres://u:p,w@a,b:6432,[::1]/d?sslmode=disable");
+    assert_eq!(name, "postgres://a:5432,b:6432,[::1]:5432/d");
+    let servers = [("a", 5432), ("b", 6432), ("::1", 5432)].map(|(host, port)| (host.to_owned(), port));
+    assert_eq!((target.servers.as_slice(), target.password.as_deref()), (&servers[..], Some("p,w")));
+    assert_eq!((target.database.as_str(), target.sslmode.as_str()), ("d", "disable"));
+    let (_, target) = postgres_of("postgres://u@%2Frun%2Fpg,b/d");
+    assert_eq!(target.servers, [("/run/pg".to_owned(), 5432), ("b".to_owned(), 5432)]);
+    assert!(parse_target("postgres://u@a,/d").is_err());
 }
 
 #[test]
