@@ -16,6 +16,7 @@ use crate::contract::{
     Argument, Contract, Http, Postgres, Probe as ProbeSection, S3, Stop, Task as TaskSection, Wait as WaitSection,
 };
 use crate::expression::{Expressions, each_parts};
+use crate::http;
 use crate::plan::{
     Bucket, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets, S3Target,
     StopAction, StopRung, Target, Task, Wait,
@@ -244,13 +245,15 @@ impl Composer {
             (path.clone(), Target::File { path: path.into() })
         } else if let Some(text) = self.optional(PART, section.etcd.as_ref(), context)? {
             let endpoints: Vec<String> = text.split(',').map(|endpoint| endpoint.trim().to_owned()).collect();
-            (endpoints.join(","), Target::Etcd { endpoints })
+            let named: Vec<String> = endpoints.iter().map(|endpoint| etcd_name(endpoint)).collect();
+            (named.join(","), Target::Etcd { endpoints })
         } else if let Some(http) = &section.http {
             let probe = self.request(PART, http, context)?;
             (without_credentials(&probe.url), Target::Http(probe))
         } else if let Some(postgres) = &section.postgres {
             let target = self.postgres(postgres, context)?;
-            (format!("postgres://{}:{}/{}", target.host, target.port, target.database), Target::Postgres(target))
+            let servers: Vec<_> = target.servers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+            (format!("postgres://{}/{}", servers.join(","), target.database), Target::Postgres(target))
         } else if let Some(s3) = &section.s3 {
             let target = self.s3(PART, s3, context)?;
             (s3_name(&target), Target::S3(target))
@@ -264,9 +267,9 @@ impl Composer {
     fn postgres(&self, section: &Postgres, context: &Context) -> Result<PostgresTarget, ComposeError> {
         const PART: &str = "a wait for PostgreSQL";
         let port = self.text(PART, &section.port, context)?;
+        let port = parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?;
         Ok(PostgresTarget {
-            host: self.text(PART, &section.host, context)?,
-            port: parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?,
+            servers: vec![(self.text(PART, &section.host, context)?, port)],
             user: self.text(PART, &section.user, context)?,
             password: self.optional(PART, section.password.as_ref(), context)?,
             database: self.text(PART, &section.database, context)?,
@@ -458,21 +461,49 @@ fn expectation(value: &serde_json::Value) -> JsonExpectation {
     }
 }
 
-fn without_credentials(url: &str) -> String {
-    let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
-    if parsed.username().is_empty() && parsed.password().is_none() {
-        return url.to_owned();
-    }
-    // A URL that has a host takes both.
-    let _ = parsed.set_username("");
-    let _ = parsed.set_password(None);
-    parsed.to_string()
+/// An endpoint is `HOST:PORT` or a URL.
+fn etcd_name(endpoint: &str) -> String {
+    if endpoint.contains("://") { without_credentials(endpoint) } else { endpoint.to_owned() }
 }
 
 fn s3_name(target: &S3Target) -> String {
+    let endpoint = without_credentials(&target.endpoint);
     match &target.bucket {
-        Some(bucket) => format!("s3 bucket {bucket} at {}", target.endpoint),
-        None => format!("s3 at {}", target.endpoint),
+        Some(bucket) => format!("s3 bucket {bucket} at {endpoint}"),
+        None => format!("s3 at {endpoint}"),
+    }
+}
+
+/// What names a wait is printed: nothing of its URL that may be secret, the query included.
+fn without_credentials(url: &str) -> String {
+    let shown = http::shown(url);
+    // Only what the operator did not write is taken off again.
+    if url.ends_with('/') { shown } else { shown.trim_end_matches('/').to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_named_without_what_may_be_secret_in_its_url() {
+        let mut target = S3Target {
+            endpoint: "http://user:hunter2@minio:9000/base?token=hunter2".to_owned(),
+            region: String::new(),
+            access_key: String::new(),
+            secret_key: String::new(),
+            bucket: Some("lake".to_owned()),
+            path_style: true,
+            insecure_tls: false,
+            root_certificate: None,
+        };
+        assert_eq!(s3_name(&target), "s3 bucket lake at http://minio:9000/base");
+        (target.bucket, target.endpoint) = (None, "http://user:hunt er2@min io".to_owned());
+        assert_eq!(s3_name(&target), "s3 at the URL");
+        assert_eq!(without_credentials("http://u:hunter2@h/v1/config?token=hunter2"), "http://h/v1/config");
+        assert_eq!(without_credentials("http://h:1/"), "http://h:1/");
+        assert_eq!(etcd_name("http://root:hunter2@e1:2379"), "http://e1:2379");
+        assert_eq!(etcd_name("e1:2379"), "e1:2379");
     }
 }
 

@@ -6,11 +6,12 @@
 //! information and query, because both may hold secrets.
 
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, ClientBuilder, Method, Response};
 use serde_json::Value;
 use url::{Host, Url};
 
@@ -23,6 +24,10 @@ const LARGEST_ANSWER: usize = 1 << 20;
 
 /// More of an unexpected JSON value than this is not shown, characters.
 const SHOWN_JSON: usize = 60;
+
+/// Of the time for a question, what its connection may take. It is divided by the addresses of a family, which are
+/// tried one after the other: an address that swallows everything must not keep the others from being tried.
+const SHARE_TO_CONNECT: f32 = 0.8;
 
 /// A question that did not get the expected answer: where it was asked, and what came instead.
 #[derive(Debug)]
@@ -97,13 +102,13 @@ impl std::error::Error for Reason {}
 
 /// Asks once, and is satisfied only by an accepted status and every JSON expectation, all within `timeout`.
 pub async fn ask(probe: &HttpProbe, timeout: Duration) -> Result<(), Unmet> {
-    let answered = tokio::time::timeout(timeout, expect_answer(probe)).await;
+    let answered = tokio::time::timeout(timeout, expect_answer(probe, timeout)).await;
     let outcome = answered.unwrap_or(Err(Reason::NoAnswer { within: timeout }));
     outcome.map_err(|reason| Unmet { url: shown(&probe.url), reason })
 }
 
-async fn expect_answer(probe: &HttpProbe) -> Result<(), Reason> {
-    let answer = open(&Request::from(probe)).await?;
+async fn expect_answer(probe: &HttpProbe, timeout: Duration) -> Result<(), Reason> {
+    let answer = open(&Request::from(probe), timeout).await?;
     expect_status(&probe.statuses, answer.status().as_u16())?;
     if probe.json.is_empty() {
         return Ok(());
@@ -196,18 +201,19 @@ pub(crate) struct Answer {
 /// Sends one request and reads its whole answer, all within `timeout`.
 pub(crate) async fn send(request: Request<'_>, timeout: Duration) -> Result<Answer, Reason> {
     let exchange = async {
-        let answer = open(&request).await?;
+        let answer = open(&request, timeout).await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         Ok(Answer { status, headers, body: read(answer).await? })
     };
     tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(Reason::NoAnswer { within: timeout }))
 }
 
-async fn open(request: &Request<'_>) -> Result<Response, Reason> {
+async fn open(request: &Request<'_>, timeout: Duration) -> Result<Response, Reason> {
     let url = Url::parse(request.url).map_err(|error| Reason::Unusable(format!("not a URL: {error}")))?;
     let method = Method::from_bytes(request.method.as_bytes())
         .map_err(|_| Reason::Unusable(format!("`{}` is not an HTTP method", request.method)))?;
-    let client = client_for(&url, request).await?;
+    let client = client_for(&url, request, timeout).await?;
+    let client = client.build().map_err(|error| Reason::Unusable(without_layers(error)))?;
     let mut question = client.request(method, url).body(request.body.clone());
     for (name, value) in request.headers {
         question = question.header(name, value.as_bytes());
@@ -216,18 +222,18 @@ async fn open(request: &Request<'_>) -> Result<Response, Reason> {
     client.execute(question).await.map_err(|error| Reason::Unreachable(without_layers(error)))
 }
 
-async fn client_for(url: &Url, request: &Request<'_>) -> Result<Client, Reason> {
+async fn client_for(url: &Url, request: &Request<'_>, timeout: Duration) -> Result<ClientBuilder, Reason> {
     let config = match url.scheme() {
         "http" => tls::unused_config(),
         "https" => tls::client_config(verification(url, request)?, request.root_certificate.clone()).await,
         other => return Err(Reason::Unusable(format!("`{other}` is not http or https"))),
     };
-    let client = Client::builder()
+    Ok(Client::builder()
         .tls_backend_preconfigured(config.map_err(Reason::Tls)?)
+        .connect_timeout(timeout.mul_f32(SHARE_TO_CONNECT))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("dl-entry/", env!("CARGO_PKG_VERSION")));
-    client.build().map_err(|error| Reason::Unusable(without_layers(error)))
+        .user_agent(concat!("dl-entry/", env!("CARGO_PKG_VERSION"))))
 }
 
 fn verification(url: &Url, request: &Request<'_>) -> Result<Verification, Reason> {
@@ -264,6 +270,10 @@ async fn read(mut answer: Response) -> Result<Vec<u8>, Reason> {
 
 /// reqwest's outer layers repeat the URL, user information and all; the innermost cause is what matters.
 fn without_layers(error: reqwest::Error) -> String {
+    // That of an address and that of all of them have the same words.
+    if error.is_connect() && error.is_timeout() {
+        return network::reason(&io::Error::from(io::ErrorKind::TimedOut));
+    }
     network::reason(&error.without_url())
 }
 

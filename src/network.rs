@@ -29,7 +29,7 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     let mut failure = io::Error::from(io::ErrorKind::TimedOut);
     let mut running = FuturesUnordered::new();
     for address in addresses(host, port).await? {
-        running.push(TcpStream::connect(address));
+        running.push(connect_to(address));
         match tokio::time::timeout(NEXT_ADDRESS_AFTER, running.next()).await {
             Ok(Some(Ok(stream))) => return Ok(stream),
             Ok(Some(Err(error))) => failure = error,
@@ -43,6 +43,19 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
         }
     }
     Err(reason(&failure))
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    not_to_itself(TcpStream::connect(address).await?)
+}
+
+/// Where nobody listens on a port of this machine that the kernel also gives to connections, one of them may be given
+/// that very port and meet itself (RFC 9293 section 3.5, simultaneous open): nobody answered.
+fn not_to_itself(stream: TcpStream) -> io::Result<TcpStream> {
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
 }
 
 /// Why something failed, from the innermost error that says it best: `connection refused`, not the four layers above.
@@ -115,6 +128,15 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         assert_eq!(connect("127.0.0.1", port).await.unwrap_err(), "connection refused");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_meets_itself_is_refused() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let own = socket.local_addr().unwrap();
+        let met = socket.connect(own).await.unwrap();
+        assert_eq!(not_to_itself(met).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]

@@ -83,8 +83,8 @@ pub enum Target {
 /// A PostgreSQL login. `password` is a secret and is never printed.
 #[derive(Clone)]
 pub struct PostgresTarget {
-    pub host: String,
-    pub port: u16,
+    /// Host and port of each server, tried in this order.
+    pub servers: Vec<(String, u16)>,
     pub user: String,
     pub password: Option<String>,
     pub database: String,
@@ -96,7 +96,7 @@ pub struct PostgresTarget {
 /// An S3 endpoint with static credentials. `secret_key` is a secret and is never printed.
 #[derive(Clone)]
 pub struct S3Target {
-    /// Scheme, host and port, no path.
+    /// Scheme, host and port, and a path where the server is not at the root.
     pub endpoint: String,
     pub region: String,
     pub access_key: String,
@@ -230,7 +230,7 @@ macro_rules! debug_without_secrets {
         }
     };
 }
-debug_without_secrets!(PostgresTarget { host, port, user, database, sslmode });
+debug_without_secrets!(PostgresTarget { servers, user, database, sslmode });
 debug_without_secrets!(S3Target { endpoint, region, bucket, path_style });
 debug_without_secrets!(HttpProbe { method, url, statuses, json, insecure_tls });
 debug_without_secrets!(CommandLine { argv, working_directory });

@@ -6,12 +6,12 @@
 //! time-zone data along or cannot sign these calls.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
-use url::Url;
+use url::{Host, Url};
 
 use crate::http::{self, Answer, Reason, Request};
 use crate::plan::S3Target;
@@ -25,6 +25,9 @@ const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 /// The region that must not be named in CreateBucket.
 const DEFAULT_REGION: &str = "us-east-1";
 
+/// The query that makes a GET of a bucket GetBucketLocation.
+const LOCATION: &str = "location=";
+
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /// Codes that say the credentials themselves are wrong: no other try can help.
@@ -32,6 +35,12 @@ const WRONG_CREDENTIALS: [(&str, &str); 2] = [
     ("SignatureDoesNotMatch", "the secret key is wrong"),
     ("InvalidAccessKeyId", "the access key is not known to the server"),
 ];
+
+/// Codes that say the question is wrong, whoever asks: no other try can help either.
+const WRONG_QUESTION: [&str; 2] = ["InvalidBucketName", MOVED];
+
+/// The bucket is in another region, or at another endpoint.
+const MOVED: &str = "PermanentRedirect";
 
 /// Codes below 500 after which another try may succeed.
 const PASSING: [&str; 4] = ["OperationAborted", "RequestTimeout", "RequestTimeTooSkewed", "NoSuchBucket"];
@@ -43,6 +52,10 @@ pub enum S3Error {
     Http(Reason),
     /// The endpoint is not a scheme, a host and a port.
     Endpoint(String),
+    /// The bucket should come before an IP address.
+    NoRoomForBucket,
+    /// Something answered, but not in the way of S3.
+    NotS3 { call: &'static str, status: u16 },
     /// The server said no.
     Refused { call: &'static str, status: u16, code: String, message: String },
 }
@@ -53,11 +66,18 @@ impl S3Error {
         matches!(self, Self::Refused { code, .. } if WRONG_CREDENTIALS.iter().any(|(known, _)| known == code))
     }
 
+    /// Whether what is asked is wrong, the credentials included: no other try can help.
+    pub fn is_final(&self) -> bool {
+        self.is_wrong_credentials() || WRONG_QUESTION.iter().any(|code| self.is(code))
+    }
+
     /// Whether the same call may succeed later: the server is starting, busy, or not there yet.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Http(reason) => reason.may_pass(),
-            Self::Endpoint(_) => false,
+            // As a proxy does until the server behind it is there.
+            Self::NotS3 { .. } => true,
+            Self::Endpoint(_) | Self::NoRoomForBucket => false,
             Self::Refused { status, code, .. } => *status >= 500 || *status == 429 || PASSING.contains(&code.as_str()),
         }
     }
@@ -80,7 +100,13 @@ impl fmt::Display for S3Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (call, status, code, message) = match self {
             Self::Http(reason) => return reason.fmt(f),
-            Self::Endpoint(why) => return write!(f, "the S3 endpoint {why}; it must be http(s)://HOST[:PORT]"),
+            Self::Endpoint(why) => return write!(f, "the S3 endpoint {why}; it must be http(s)://HOST[:PORT][/PATH]"),
+            Self::NotS3 { call, status } => {
+                return write!(f, "{call} answered {status}, but not as S3 does: another server is at this endpoint");
+            }
+            Self::NoRoomForBucket => {
+                return f.write_str("no bucket can be put before an IP address; it needs path-style access or a name");
+            }
             Self::Refused { call, status, code, message } => (call, status, code, message),
         };
         write!(f, "{call} answered {status}")?;
@@ -104,24 +130,51 @@ pub enum Creation {
 
 /// ListBuckets: whether the credentials are accepted.
 pub async fn list_buckets(server: &S3Target, timeout: Duration) -> Result<(), S3Error> {
-    call(server, "ListBuckets", "GET", None, "", Vec::new(), timeout).await.map(drop)
+    const CALL: &str = "ListBuckets";
+    let answer = call(server, CALL, "GET", None, "", Vec::new(), timeout).await?;
+    let is_s3 = has_s3_headers(&answer) || root_of(&answer).as_deref() == Some("ListAllMyBucketsResult");
+    if is_s3 { Ok(()) } else { Err(S3Error::NotS3 { call: CALL, status: answer.status }) }
 }
 
 /// HeadBucket: whether the bucket is there and may be used. `false` is a clear "no such bucket".
 pub async fn bucket_exists(server: &S3Target, bucket: &str, timeout: Duration) -> Result<bool, S3Error> {
-    match call(server, "HeadBucket", "HEAD", Some(bucket), "", Vec::new(), timeout).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.status() == Some(404) => Ok(false),
-        Err(error) if matches!(error.status(), Some(400 | 403)) => {
-            Err(explain(server, bucket, timeout).await.unwrap_or(error))
-        }
-        Err(error) => Err(error),
+    const CALL: &str = "HeadBucket";
+    let started = Instant::now();
+    let answer = ask(server, "HEAD", Some(bucket), "", Vec::new(), timeout).await?;
+    let left = timeout.saturating_sub(started.elapsed());
+    let exists = match answer.status {
+        200..300 => true,
+        404 => false,
+        400 | 403 => return Err(explain(server, bucket, left).await.unwrap_or_else(|| refusal(CALL, &answer))),
+        _ => return Err(refusal(CALL, &answer)),
+    };
+    if has_s3_headers(&answer) || knows_locations(server, bucket, left).await? {
+        return Ok(exists);
     }
+    Err(S3Error::NotS3 { call: CALL, status: answer.status })
+}
+
+/// Of AWS, MinIO, Ceph and most others. Any web server answers HEAD with 200 or 404.
+fn has_s3_headers(answer: &Answer) -> bool {
+    answer.headers.keys().any(|name| name.as_str().starts_with("x-amz-") || name.as_str().starts_with("x-minio-"))
+}
+
+/// For a server without such headers: whether the body of GetBucketLocation's answer is S3's, a refusal included.
+async fn knows_locations(server: &S3Target, bucket: &str, timeout: Duration) -> Result<bool, S3Error> {
+    let answer = ask(server, "GET", Some(bucket), LOCATION, Vec::new(), timeout).await?;
+    Ok(matches!(root_of(&answer).as_deref(), Some("LocationConstraint" | "Error")))
+}
+
+/// The name of an XML body's outermost element.
+fn root_of(answer: &Answer) -> Option<String> {
+    let text = String::from_utf8_lossy(&answer.body);
+    let document = roxmltree::Document::parse(&text).ok()?;
+    Some(document.root_element().tag_name().name().to_owned())
 }
 
 /// The answer to HEAD has no body and so no reason (RFC 9110 section 9.3.2); GetBucketLocation's has one.
 async fn explain(server: &S3Target, bucket: &str, timeout: Duration) -> Option<S3Error> {
-    let asked = call(server, "GetBucketLocation", "GET", Some(bucket), "location=", Vec::new(), timeout);
+    let asked = call(server, "GetBucketLocation", "GET", Some(bucket), LOCATION, Vec::new(), timeout);
     asked.await.err().filter(|error| error.status().is_some())
 }
 
@@ -178,6 +231,19 @@ async fn call(
     body: Vec<u8>,
     timeout: Duration,
 ) -> Result<Answer, S3Error> {
+    let answer = ask(server, method, bucket, query, body, timeout).await?;
+    if (200..300).contains(&answer.status) { Ok(answer) } else { Err(refusal(name, &answer)) }
+}
+
+/// Any answer, whatever its status.
+async fn ask(
+    server: &S3Target,
+    method: &str,
+    bucket: Option<&str>,
+    query: &str,
+    body: Vec<u8>,
+    timeout: Duration,
+) -> Result<Answer, S3Error> {
     let url = address(server, bucket, query)?;
     let headers = signed_headers(server, method, &url, &body, SystemTime::now());
     let request = Request {
@@ -188,20 +254,26 @@ async fn call(
         insecure_tls: server.insecure_tls,
         root_certificate: server.root_certificate.clone(),
     };
-    let answer = http::send(request, timeout).await.map_err(S3Error::Http)?;
-    if (200..300).contains(&answer.status) { Ok(answer) } else { Err(refusal(name, &answer)) }
+    http::send(request, timeout).await.map_err(S3Error::Http)
 }
 
 fn address(server: &S3Target, bucket: Option<&str>, query: &str) -> Result<Url, S3Error> {
     let mut url = Url::parse(&server.endpoint).map_err(|error| S3Error::Endpoint(format!("is not a URL: {error}")))?;
-    let host = url.host_str().ok_or_else(|| S3Error::Endpoint("has no host".to_owned()))?.to_owned();
-    url.set_path("/");
+    let host = url.host().ok_or_else(|| S3Error::Endpoint("has no host".to_owned()))?.to_owned();
+    // What a client would send for them is another Authorization. Both fail only where there is no host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    // A server behind another one may be at a path of its own, which is signed as everything else.
+    let base = url.path().trim_end_matches('/').to_owned();
     match bucket {
-        Some(bucket) if server.path_style => url.set_path(bucket),
-        Some(bucket) => url
-            .set_host(Some(&format!("{bucket}.{host}")))
-            .map_err(|error| S3Error::Endpoint(format!("cannot have a bucket put before it: {error}")))?,
-        None => {}
+        Some(bucket) if server.path_style => url.set_path(&format!("{base}/{bucket}")),
+        Some(_) if !matches!(host, Host::Domain(_)) => return Err(S3Error::NoRoomForBucket),
+        Some(bucket) => {
+            url.set_path(&format!("{base}/"));
+            let before = url.set_host(Some(&format!("{bucket}.{host}")));
+            before.map_err(|error| S3Error::Endpoint(format!("cannot have a bucket put before it: {error}")))?;
+        }
+        None => url.set_path(&format!("{base}/")),
     }
     url.set_query(Some(query).filter(|query| !query.is_empty()));
     Ok(url)
@@ -215,16 +287,16 @@ fn refusal(call: &'static str, answer: &Answer) -> S3Error {
         let found = document.as_ref()?.descendants().find(|node| node.tag_name().name() == name)?;
         Some(found.text()?.chars().take(200).collect::<String>())
     };
-    // A redirect to another region carries no more than this.
-    let elsewhere = || {
-        let region = header("x-amz-bucket-region").filter(|_| answer.status == 301)?;
-        Some(format!("the bucket is in the region {region}"))
-    };
+    // HEAD's answer carries no more than this.
+    let region = header("x-amz-bucket-region").filter(|_| answer.status == 301);
+    let elsewhere = region.as_ref().map(|region| format!("the bucket is in the region {region}"));
+    let moved = || region.is_some().then(|| MOVED.to_owned());
+    let message = elsewhere.or_else(|| element("Message")).or_else(|| header("x-minio-error-desc"));
     S3Error::Refused {
         call,
         status: answer.status,
-        code: element("Code").or_else(|| header("x-minio-error-code")).unwrap_or_default(),
-        message: element("Message").or_else(|| header("x-minio-error-desc")).or_else(elsewhere).unwrap_or_default(),
+        code: element("Code").or_else(|| header("x-minio-error-code")).or_else(moved).unwrap_or_default(),
+        message: message.unwrap_or_default(),
     }
 }
 
@@ -375,8 +447,25 @@ mod tests {
         target.path_style = false;
         assert_eq!(address(&target, Some("lake"), "").unwrap().as_str(), "http://lake.minio:9000/");
         assert_eq!(address(&target, None, "").unwrap().as_str(), "http://minio:9000/");
+        target.endpoint = "http://user:hunter2@minio:9000".to_owned();
+        assert_eq!(address(&target, None, "").unwrap().as_str(), "http://minio:9000/");
+        for (path_style, bucket, wanted) in [
+            (true, Some("lake"), "http://proxy/minio/lake"),
+            (true, None, "http://proxy/minio/"),
+            (false, Some("lake"), "http://lake.proxy/minio/"),
+        ] {
+            target = S3Target { path_style, ..server("http://proxy/minio/") };
+            assert_eq!(address(&target, bucket, "").unwrap().as_str(), wanted);
+        }
+        for endpoint in ["http://127.0.0.1:9000", "http://[::1]:9000"] {
+            target = S3Target { path_style: false, ..server(endpoint) };
+            let error = address(&target, Some("lake"), "").unwrap_err();
+            let told = "no bucket can be put before an IP address; it needs path-style access or a name";
+            assert_eq!((error.to_string().as_str(), error.may_pass()), (told, false));
+            assert_eq!(address(&target, None, "").unwrap().as_str(), format!("{endpoint}/"));
+        }
         let error = address(&server("minio:9000"), None, "").unwrap_err();
-        assert_eq!(error.to_string(), "the S3 endpoint has no host; it must be http(s)://HOST[:PORT]");
+        assert_eq!(error.to_string(), "the S3 endpoint has no host; it must be http(s)://HOST[:PORT][/PATH]");
     }
 
     #[test]
@@ -426,7 +515,48 @@ mod tests {
         let moved = b"HTTP/1.1 301 X\r\nx-amz-bucket-region: eu-west-1\r\ncontent-length: 0\r\n\r\n".to_vec();
         let served = testing::http(vec![Script::Answer(moved)]).await;
         let error = bucket_exists(&server(&served.url("")), "lake", ATTEMPT).await.unwrap_err();
-        assert_eq!(error.to_string(), "HeadBucket answered 301: the bucket is in the region eu-west-1");
+        assert_eq!(
+            error.to_string(),
+            "HeadBucket answered 301 PermanentRedirect: the bucket is in the region eu-west-1"
+        );
+        assert!(error.is_final() && !error.may_pass());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_no_bucket_can_have_is_final() {
+        let scripts =
+            vec![Script::answer(400, ""), Script::answer(400, &refusal_body("InvalidBucketName", "Not valid."))];
+        let served = testing::http(scripts).await;
+        let error = bucket_exists(&server(&served.url("")), "Lake", ATTEMPT).await.unwrap_err();
+        assert_eq!(error.to_string(), "GetBucketLocation answered 400 InvalidBucketName: Not valid.");
+        assert!(error.is_final() && !error.may_pass());
+    }
+
+    #[tokio::test]
+    async fn a_web_server_is_no_s3_and_a_plain_s3_is() {
+        let page = "<html><body>Welcome</body></html>";
+        let location = format!("<LocationConstraint xmlns=\"{NAMESPACE}\"/>");
+        let cases = [
+            (200, page.to_owned(), Err(200)),
+            (404, page.to_owned(), Err(404)),
+            (200, location, Ok(true)),
+            (404, refusal_body("NoSuchBucket", "x"), Ok(false)),
+        ];
+        for (status, body, wanted) in cases {
+            let scripts = vec![Script::answer(status, ""), Script::answer(status, &body)];
+            let served = testing::http(scripts).await;
+            let found = bucket_exists(&server(&served.url("")), "lake", ATTEMPT).await;
+            let told = found.map_err(|error| (error.may_pass(), error.to_string()));
+            let words = "but not as S3 does: another server is at this endpoint";
+            let wanted = wanted.map_err(|status| (true, format!("HeadBucket answered {status}, {words}")));
+            assert_eq!(told, wanted);
+        }
+        let buckets = format!("<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"/>");
+        let served = testing::http(vec![Script::answer(200, page), Script::answer(200, &buckets)]).await;
+        let target = server(&served.url(""));
+        let error = list_buckets(&target, ATTEMPT).await.unwrap_err();
+        assert!(matches!(error, S3Error::NotS3 { status: 200, .. }), "{error}");
+        list_buckets(&target, ATTEMPT).await.unwrap();
     }
 
     #[tokio::test]

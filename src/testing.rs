@@ -1,12 +1,14 @@
 //! Small servers for faults that real ones do not produce on demand. Compiled into the unit tests only.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// What the server does with one connection.
 #[derive(Clone)]
@@ -14,6 +16,8 @@ pub enum Script {
     Answer(Vec<u8>),
     /// Reads, and never says anything.
     Silence,
+    /// Answers after this time.
+    Slow(Duration, Box<Script>),
     /// Announces a body that never comes.
     SlowBody,
     /// Ends the connection with RST.
@@ -26,6 +30,12 @@ impl Script {
     pub fn answer(status: u16, body: &str) -> Script {
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
         Script::Answer((head + body).into_bytes())
+    }
+
+    /// With a header that S3 servers send.
+    pub fn s3(status: u16, body: &str) -> Script {
+        let head = format!("HTTP/1.1 {status} X\r\nx-amz-request-id: 17\r\nconnection: close\r\n");
+        Script::Answer(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes())
     }
 }
 
@@ -60,6 +70,24 @@ pub async fn unused_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
+/// An address that neither accepts nor refuses: the kernel drops what comes for a full queue.
+pub struct Swallowing {
+    pub address: SocketAddr,
+    _listener: TcpListener,
+    _queued: Vec<std::net::TcpStream>,
+}
+
+/// 127.0.0.2 at this port. `listen(2)` with a backlog of nothing has room for one.
+pub fn swallowing(port: u16) -> Swallowing {
+    let address = SocketAddr::from(([127, 0, 0, 2], port));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(address).unwrap();
+    let _listener = socket.listen(0).unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let _queued = std::iter::from_fn(connect).collect();
+    Swallowing { address, _listener, _queued }
+}
+
 /// Plays the scripts one connection after the other, and the last one for ever.
 pub async fn http(scripts: Vec<Script>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -79,18 +107,24 @@ pub async fn http(scripts: Vec<Script>) -> Server {
 /// Answers 200 to everything, with a certificate for `name` made for this server alone.
 pub async fn https(name: &str) -> Server {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    https_with(made.cert.der().clone(), &made.cert.pem(), &made.signing_key).await
+}
+
+/// The same with any certificate, even one that rustls would not show.
+pub async fn https_with(certificate: CertificateDer<'static>, pem: &str, key: &rcgen::KeyPair) -> Server {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = rustls::crypto::ring::default_provider();
+    let shown = CertifiedKey::new(vec![certificate], provider.key_provider.load_private_key(key).unwrap());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("localhost:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let root = std::env::temp_dir().join(format!("dl-entry-test-root-{}-{port}.pem", std::process::id()));
-    std::fs::write(&root, made.cert.pem()).unwrap();
+    std::fs::write(&root, pem).unwrap();
     let requests = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&requests);
     let task = tokio::spawn(async move {
@@ -102,6 +136,21 @@ pub async fn https(name: &str) -> Server {
         }
     });
     Server { port, root, requests, task }
+}
+
+/// An X.509 certificate of version 1 (RFC 5280 section 4.1), which rcgen does not make. Its signature is nobody's.
+pub fn version_1_certificate(key: &rcgen::KeyPair) -> CertificateDer<'static> {
+    const ECDSA_WITH_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+    let sequence = |parts: &[&[u8]]| {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[0x30, 0x82], &length[..], &content].concat()
+    };
+    let name = sequence(&[]);
+    let validity = sequence(&[b"\x17\x0d200101000000Z", b"\x17\x0d491231235959Z"]);
+    let key = rcgen::PublicKeyData::subject_public_key_info(key);
+    let to_sign = sequence(&[b"\x02\x01\x01", ECDSA_WITH_SHA256, &name, &validity, &name, &key]);
+    sequence(&[&to_sign, ECDSA_WITH_SHA256, b"\x03\x02\0\0"]).into()
 }
 
 async fn play(stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<String>>>) {
@@ -130,6 +179,13 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, script: Scri
         }
     }
     seen.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+    let script = match script {
+        Script::Slow(pause, script) => {
+            tokio::time::sleep(pause).await;
+            *script
+        }
+        at_once => at_once,
+    };
     match script {
         Script::Answer(bytes) => drop(stream.write_all(&bytes).await),
         Script::SlowBody => {
@@ -137,7 +193,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, script: Scri
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         Script::Silence => tokio::time::sleep(Duration::from_secs(60)).await,
-        Script::Reset | Script::Close => {}
+        Script::Reset | Script::Close | Script::Slow(..) => {}
     }
     let _ = stream.shutdown().await;
 }

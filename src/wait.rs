@@ -165,7 +165,7 @@ impl<'a> Dependency<'a> {
     /// `None`: the deadline cut a try short that would have had more time, which says nothing new.
     async fn attempt(&self, end: Instant) -> Result<(), Option<Miss>> {
         let allowed = ATTEMPT.min(end.saturating_duration_since(Instant::now()));
-        match tokio::time::timeout(allowed, try_once(&self.wait.target)).await {
+        match tokio::time::timeout(allowed, try_once(&self.wait.target, allowed)).await {
             Ok(outcome) => outcome.map_err(Some),
             Err(_) if allowed < ATTEMPT => Err(None),
             Err(_) => Err(Some(Miss::NotYet(format!("no answer within {}", network::in_words(allowed))))),
@@ -202,14 +202,14 @@ pub(crate) async fn pause(length: Duration, end: Instant) -> bool {
     true
 }
 
-async fn try_once(target: &Target) -> Result<(), Miss> {
+async fn try_once(target: &Target, allowed: Duration) -> Result<(), Miss> {
     match target {
         Target::Tcp { host, port } => network::connect(host, *port).await.map(drop).map_err(Miss::NotYet),
         Target::Unix { path } => connect_unix(path).await,
         Target::Dns { host } => network::addresses(host, 0).await.map(drop).map_err(Miss::NotYet),
         Target::File { path } => path_exists(path.clone()).await,
         Target::Http(probe) => http_answers(probe).await,
-        Target::Postgres(target) => postgres::login(target).await,
+        Target::Postgres(target) => postgres::login(target, allowed).await,
         Target::S3(target) => s3_answers(target).await,
         Target::Etcd { endpoints } => etcd::one_is_healthy(endpoints).await,
     }
@@ -248,9 +248,9 @@ async fn s3_answers(target: &S3Target) -> Result<(), Miss> {
     }
 }
 
-/// Rights may still be granted while we wait; wrong keys stay wrong.
+/// Rights may still be granted while we wait; wrong keys, names and regions stay wrong.
 fn s3_miss(error: S3Error) -> Miss {
-    let is_final = error.is_wrong_credentials() || !(error.may_pass() || error.is_refusal());
+    let is_final = error.is_final() || !(error.may_pass() || error.is_refusal());
     if is_final { Miss::Never(error.to_string()) } else { Miss::NotYet(error.to_string()) }
 }
 

@@ -107,6 +107,24 @@ async fn a_refused_connection_says_so_and_shows_no_credentials() {
     assert_eq!(told, format!("http://127.0.0.1:{port}/x: connection refused"));
 }
 
+/// Behaviours: 95.
+#[tokio::test]
+async fn an_address_that_swallows_everything_leaves_time_for_the_next() {
+    let server = testing::http(vec![Script::answer(200, "")]).await;
+    let swallowing = testing::swallowing(server.port);
+    let url = Url::parse(&format!("http://two.example:{}/", server.port)).unwrap();
+    let asked = probe(url.as_str());
+    let within = Duration::from_secs(2);
+    let client = client_for(&url, &Request::from(&asked), within).await.unwrap();
+    let addresses = [swallowing.address, ([127, 0, 0, 1], server.port).into()];
+    let client = client.resolve_to_addrs("two.example", &addresses).build().unwrap();
+    let answer = tokio::time::timeout(within, client.get(url).send()).await.expect("the second address is tried");
+    assert_eq!(answer.unwrap().status(), 200);
+
+    let alone = format!("http://127.0.0.2:{}/", server.port);
+    assert_eq!(unmet(&probe(&alone), within).await, format!("{alone}: the connection timed out"));
+}
+
 #[tokio::test]
 async fn what_cannot_be_asked_is_final() {
     let bad_method = HttpProbe { method: "G ET".to_owned(), ..probe("http://127.0.0.1:1/") };
@@ -151,6 +169,16 @@ async fn an_unverified_certificate_is_accepted_at_ones_own_address_only() {
         unmet(&elsewhere, ATTEMPT).await,
         "https://203.0.113.1/: an unverified certificate is accepted only from this container's own address"
     );
+}
+
+#[tokio::test]
+async fn an_unverified_certificate_may_be_one_of_version_1() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let server = testing::https_with(testing::version_1_certificate(&key), "", &key).await;
+    let url = format!("https://localhost:{}/", server.port);
+    ask(&HttpProbe { insecure_tls: true, ..probe(&url) }, ATTEMPT).await.unwrap();
+    let told = unmet(&probe(&url), ATTEMPT).await;
+    assert_eq!(told, format!("{url}: the certificate cannot be read: only one of X.509 version 3 can be verified"));
 }
 
 /// Behaviours: 95.

@@ -90,7 +90,7 @@ async fn ready_bucket(task: &S3Buckets, bucket: &Bucket, end: Instant) -> Result
     let mut backoff = Backoff::new();
     let mut created = false;
     loop {
-        let Err(error) = set_up(&task.server, bucket, until(end), &mut created).await else {
+        let Err(error) = set_up(&task.server, bucket, end, &mut created).await else {
             return Ok(Outcome { bucket: bucket.name.clone(), created });
         };
         tracing::debug!("bucket {}: {error}", bucket.name);
@@ -106,20 +106,20 @@ async fn ready_bucket(task: &S3Buckets, bucket: &Bucket, end: Instant) -> Result
 }
 
 /// `created` outlives a failure half way, so that what is told at the end is right.
-async fn set_up(server: &S3Target, bucket: &Bucket, timeout: Duration, created: &mut bool) -> Result<(), S3Error> {
-    if !s3::bucket_exists(server, &bucket.name, timeout).await? {
-        *created |= s3::create_bucket(server, &bucket.name, timeout).await? == Creation::Created;
+async fn set_up(server: &S3Target, bucket: &Bucket, end: Instant, created: &mut bool) -> Result<(), S3Error> {
+    if !s3::bucket_exists(server, &bucket.name, until(end)).await? {
+        *created |= s3::create_bucket(server, &bucket.name, until(end)).await? == Creation::Created;
     }
     if bucket.versioning {
-        s3::enable_versioning(server, &bucket.name, timeout).await?;
+        s3::enable_versioning(server, &bucket.name, until(end)).await?;
     }
     match bucket.policy {
         BucketPolicy::Unset => Ok(()),
-        policy => s3::set_policy(server, &bucket.name, policy_document(&bucket.name, policy), timeout).await,
+        policy => s3::set_policy(server, &bucket.name, policy_document(&bucket.name, policy), until(end)).await,
     }
 }
 
-/// The time one call may take.
+/// The time one call may take: counted anew for each, or several together outlast the end.
 fn until(end: Instant) -> Duration {
     ATTEMPT.min(end.saturating_duration_since(Instant::now()))
 }

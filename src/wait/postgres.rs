@@ -1,13 +1,16 @@
 //! PostgreSQL: a whole login and a polite goodbye. An open port proves nothing: the server accepts connections while
 //! it is "starting up".
 //!
-//! Error codes: PostgreSQL documentation, Appendix A. sslmode: "33.19. SSL Support" of the libpq chapter.
+//! Error codes: PostgreSQL documentation, Appendix A. sslmode: "33.19. SSL Support" of the libpq chapter; what `prefer`
+//! does where the encrypted connection is refused: "33.1.2. Parameter Key Words" there, and pgjdbc's does the same.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -30,22 +33,92 @@ pub(super) const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify
 const FINAL: [SqlState; 3] =
     [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION, SqlState::INVALID_CATALOG_NAME];
 
-/// Logs in and out. A host that begins with a slash is the folder of the server's Unix socket, as for libpq.
-pub(super) async fn login(target: &PostgresTarget) -> Result<(), Miss> {
-    let (mode, verification) = encryption(target)?;
-    if target.host.starts_with('/') {
-        let path = format!("{}/.s.PGSQL.{}", target.host, target.port);
-        let stream = UnixStream::connect(path).await.map_err(|error| Miss::NotYet(network::reason(&error)))?;
-        let tls = tls::unused_config().map_err(|error| Miss::NotYet(error.to_string()))?;
-        return converse(&login_of(target, SslMode::Disable), stream, connector(target, tls)).await;
+/// More than this is not read of what a server says to a login, bytes.
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// Logs in and out at the first server that lets us in. As for libpq, the next one is asked only where this one cannot
+/// answer; and a host that begins with a slash is the folder of the server's Unix socket.
+pub(super) async fn login(target: &PostgresTarget, allowed: Duration) -> Result<(), Miss> {
+    if let [(host, port)] = target.servers.as_slice() {
+        return Server { host, port: *port, target }.login().await;
     }
-    let tls = match verification {
-        Some(verification) => tls::client_config(verification, target.root_certificate.clone()).await,
-        None => tls::unused_config(),
-    };
-    let tls = tls.map_err(|error| Miss::NotYet(error.to_string()))?;
-    let stream = network::connect(&target.host, target.port).await.map_err(Miss::NotYet)?;
-    converse(&login_of(target, mode), stream, connector(target, tls)).await
+    // A bit is left, so that what they all said is told.
+    let share = allowed.mul_f32(0.9) / target.servers.len().max(1) as u32;
+    let mut misses = Vec::new();
+    for (host, port) in &target.servers {
+        match tokio::time::timeout(share, Server { host, port: *port, target }.login()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Miss::Never(error))) => return Err(Miss::Never(format!("{host}:{port}: {error}"))),
+            Ok(Err(Miss::NotYet(error))) => misses.push(format!("{host}:{port}: {error}")),
+            Err(_) => misses.push(format!("{host}:{port}: no answer")),
+        }
+    }
+    Err(Miss::NotYet(misses.join("; ")))
+}
+
+/// One of the servers.
+#[derive(Clone, Copy)]
+struct Server<'a> {
+    host: &'a str,
+    port: u16,
+    target: &'a PostgresTarget,
+}
+
+impl Server<'_> {
+    async fn login(self) -> Result<(), Miss> {
+        let (mode, verification) = encryption(self.target)?;
+        let Err(failure) = self.attempt(mode, verification).await else { return Ok(()) };
+        if mode != SslMode::Prefer || !failure.is_of_encryption {
+            return Err(failure.miss);
+        }
+        // `prefer` means another connection without encryption where that is what the server or its TLS does not want.
+        let plain = self.attempt(SslMode::Disable, None).await;
+        plain.map_err(|plain| both(failure.miss, plain.miss))
+    }
+
+    async fn attempt(self, mode: SslMode, verification: Option<Verification>) -> Result<(), Failure> {
+        let Server { host, port, target } = self;
+        if host.starts_with('/') {
+            let stream = UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await;
+            let stream = stream.map_err(|error| Miss::NotYet(network::reason(&error)))?;
+            let tls = tls::unused_config().map_err(|error| Miss::NotYet(error.to_string()))?;
+            return converse(&login_of(target, SslMode::Disable), stream, connector(host, tls)).await;
+        }
+        let tls = match verification {
+            Some(verification) => tls::client_config(verification, target.root_certificate.clone()).await,
+            None => tls::unused_config(),
+        };
+        let tls = tls.map_err(|error| Miss::NotYet(error.to_string()))?;
+        let stream = network::connect(host, port).await.map_err(Miss::NotYet)?;
+        converse(&login_of(target, mode), stream, connector(host, tls)).await
+    }
+}
+
+/// One connection that did not come to a login.
+struct Failure {
+    miss: Miss,
+    /// The handshake failed, or the server refused this user at this database over an encrypted connection.
+    is_of_encryption: bool,
+}
+
+impl From<Miss> for Failure {
+    fn from(miss: Miss) -> Self {
+        Failure { miss, is_of_encryption: false }
+    }
+}
+
+/// Final only where both are.
+fn both(encrypted: Miss, plain: Miss) -> Miss {
+    match (encrypted, plain) {
+        (Miss::Never(encrypted), Miss::Never(plain)) => Miss::Never(in_both_words(&encrypted, &plain)),
+        (Miss::Never(encrypted) | Miss::NotYet(encrypted), Miss::Never(plain) | Miss::NotYet(plain)) => {
+            Miss::NotYet(in_both_words(&encrypted, &plain))
+        }
+    }
+}
+
+fn in_both_words(encrypted: &str, plain: &str) -> String {
+    if encrypted == plain { plain.to_owned() } else { format!("{encrypted}; without encryption: {plain}") }
 }
 
 /// libpq verifies the issuer for `require` too as soon as a root certificate is configured.
@@ -71,11 +144,20 @@ fn login_of(target: &PostgresTarget, mode: SslMode) -> Config {
     config
 }
 
-async fn converse<S>(config: &Config, stream: S, tls: Connector) -> Result<(), Miss>
+async fn converse<S>(config: &Config, stream: S, tls: Connector) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (client, connection) = config.connect_raw(stream, tls).await.map_err(miss)?;
+    let encrypted = Arc::clone(&tls.encrypted);
+    let connected = config.connect_raw(Bounded::new(stream), tls).await;
+    let (client, connection) = connected.map_err(|error| Failure {
+        is_of_encryption: match encrypted.get() {
+            Some(true) => error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION),
+            Some(false) => true,
+            None => false,
+        },
+        miss: miss(error),
+    })?;
     // Without its client the connection says goodbye and ends, so that the server has nothing to log.
     drop(client);
     let _ = connection.await;
@@ -98,50 +180,82 @@ fn miss(error: Error) -> Miss {
 struct Connector {
     config: Arc<ClientConfig>,
     host: String,
+    /// Whether the handshake succeeded, once there was one.
+    encrypted: Arc<OnceLock<bool>>,
 }
 
-fn connector(target: &PostgresTarget, config: ClientConfig) -> Connector {
-    Connector { config: Arc::new(config), host: target.host.clone() }
+fn connector(host: &str, config: ClientConfig) -> Connector {
+    Connector { config: Arc::new(config), host: host.to_owned(), encrypted: Arc::default() }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Connector {
-    type Stream = Encrypted<S>;
+    type Stream = Bounded<tokio_rustls::client::TlsStream<S>>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Stream>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
             let name = ServerName::try_from(self.host).map_err(io::Error::other)?;
-            tokio_rustls::TlsConnector::from(self.config).connect(name, stream).await.map(Encrypted)
+            let shaken = tokio_rustls::TlsConnector::from(self.config).connect(name, stream).await;
+            // Nobody else sets it.
+            let _ = self.encrypted.set(shaken.is_ok());
+            shaken.map(Bounded::new)
         })
     }
 }
 
-/// tokio-rustls's stream under a type of our own, which the trait of another crate needs.
-struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
+/// A stream that ends with an error where the other side says more than a login needs: the length a message announces
+/// would otherwise be kept in memory, whatever speaks on this port. Also tokio-rustls's stream under a type of our own,
+/// which the trait of another crate needs.
+struct Bounded<S> {
+    stream: S,
+    left: usize,
+}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
+impl<S> Bounded<S> {
+    fn new(stream: S) -> Self {
+        Bounded { stream, left: LONGEST_ANSWER }
+    }
+}
+
+/// The other side said more than `LONGEST_ANSWER`.
+#[derive(Debug)]
+struct TooLong;
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer to a login is longer than {} KiB: this is not PostgreSQL", LONGEST_ANSWER / 1024)
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Bounded<S> {
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let left = self.left.checked_sub(buf.filled().len() - before);
+        self.left = left.ok_or_else(|| io::Error::other(TooLong))?;
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

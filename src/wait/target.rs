@@ -17,7 +17,8 @@ pub const ACCEPTED: &str = "\
 accepted are:
   tcp://HOST:PORT                               a connection is accepted
   http://HOST[:PORT]/PATH, https://…            the answer is 200 to 299
-  postgres://USER[:PASSWORD]@HOST[:PORT]/DB     a login succeeds [?sslmode=, sslrootcert=, password-file=]
+  postgres://USER[:PASSWORD]@HOST[:PORT]/DB     a login succeeds [?sslmode=, sslrootcert=, password-file=];
+                                                of HOST[:PORT],HOST[:PORT]… at one of them
   s3+http://KEY:SECRET@HOST[:PORT][/BUCKET]     the bucket is there [?region=, path-style=, password-file=]
   s3+https://…                                  the same, encrypted [?root-certificate=]
   etcd://HOST:PORT[,HOST:PORT…], etcd+https://… one member is healthy
@@ -81,6 +82,9 @@ impl std::error::Error for BadTarget {}
 /// What a URL asks to wait for; no deadline of its own.
 pub fn parse_target(url: &str) -> Result<Wait, BadTarget> {
     let (scheme, rest) = url.split_once("://").ok_or(BadTarget::NoScheme)?;
+    // RFC 3986 section 3.1: capitals mean the same.
+    let scheme = scheme.to_ascii_lowercase();
+    let (url, scheme) = (&format!("{scheme}://{rest}"), scheme.as_str());
     let (name, target) = match scheme {
         "tcp" => tcp(url)?,
         "http" | "https" => http(url, scheme)?,
@@ -119,8 +123,7 @@ fn http(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
 }
 
 fn postgres(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
-    let url = read(url, scheme)?;
-    let (host, port) = (host_of(&url, scheme)?, url.port().unwrap_or(5432));
+    let (url, servers) = servers(url, scheme)?;
     let user = user_of(&url, scheme, "a user: USER@HOST")?;
     let database = Some(decoded(url.path().trim_start_matches('/'))).filter(|database| !database.is_empty());
     let database = database.unwrap_or_else(|| user.clone());
@@ -132,9 +135,24 @@ fn postgres(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
     }
     let password = parameters.password(&url, scheme)?;
     let root_certificate = parameters.get("sslrootcert").map(PathBuf::from);
-    let name = format!("postgres://{}/{database}", host_and_port(&host, port));
-    let target = PostgresTarget { host, port, user, password, database, sslmode, root_certificate };
+    let named: Vec<_> = servers.iter().map(|(host, port)| host_and_port(host, *port)).collect();
+    let name = format!("postgres://{}/{database}", named.join(","));
+    let target = PostgresTarget { servers, user, password, database, sslmode, root_certificate };
     Ok((name, Target::Postgres(target)))
+}
+
+/// libpq's several hosts, each with a port or without: the URL with the first alone, and all of them.
+fn servers(url: &str, scheme: &str) -> Result<(Url, Vec<(String, u16)>), BadTarget> {
+    let (_, rest) = url.split_once("://").ok_or(BadTarget::NoScheme)?;
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (before, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    let mut urls = Vec::new();
+    for host in hosts.split(',') {
+        urls.push(read(&format!("{scheme}://{before}{host}{rest}"), scheme)?);
+    }
+    let servers = urls.iter().map(|url| Ok((host_of(url, scheme)?, url.port().unwrap_or(5432))));
+    let servers = servers.collect::<Result<_, _>>()?;
+    Ok((urls.swap_remove(0), servers))
 }
 
 fn s3(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
@@ -155,6 +173,10 @@ fn s3(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
         Some("false") => false,
         Some(_) => return Err(BadTarget::BadParameter { name: "path-style", accepted: "true or false".to_owned() }),
     };
+    if !path_style && !matches!(url.host(), Some(url::Host::Domain(_))) {
+        let accepted = "true where the host is an IP address, which no bucket can come before".to_owned();
+        return Err(BadTarget::BadParameter { name: "path-style", accepted });
+    }
     let name = format!("{scheme}://{authority}/{}", bucket.as_deref().unwrap_or_default());
     let target = S3Target {
         endpoint: format!("{transport}://{authority}"),
@@ -255,7 +277,10 @@ struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     fn of(url: &Url, scheme: &str, accepted: &'static [&'static str]) -> Result<Self, BadTarget> {
-        let pairs: Vec<_> = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        // Not as a form's: a `+` is part of a file's name.
+        let pairs = url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let parts = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let pairs: Vec<_> = parts.map(|(name, value)| (decoded(name), decoded(value))).collect();
         match pairs.iter().find(|(name, _)| !accepted.contains(&name.as_str())) {
             Some((name, _)) => {
                 Err(BadTarget::UnknownParameter { scheme: scheme.to_owned(), name: name.clone(), accepted })

@@ -190,6 +190,72 @@ async fn a_postgresql_that_is_starting_up_is_not_ready() {
     assert_eq!(outcome.unwrap_err().ending, Ending::Refused { name });
 }
 
+/// Says that it speaks TLS, and ends the handshake; without encryption it lets everybody in.
+async fn postgres_with_broken_tls(listener: TcpListener) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = [0; 256];
+        let length = stream.read(&mut said).await.unwrap_or(0);
+        // "55.7. Message Formats": SSLRequest is eight bytes; AuthenticationOk, ReadyForQuery.
+        let answer: &[u8] = if length == 8 { b"S" } else { b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I" };
+        stream.write_all(answer).await.unwrap();
+        let _ = stream.read(&mut said).await;
+    }
+}
+
+#[tokio::test]
+async fn of_several_postgresql_servers_the_next_is_asked_where_one_does_not_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(postgres_with_broken_tls(listener));
+    let silent = testing::http(vec![Script::Silence]).await;
+    let closed = testing::unused_port().await;
+    let url = |more: &str| format!("postgres://u@127.0.0.1:{closed},127.0.0.1:{}{more}/d?sslmode=disable", silent.port);
+    let (outcome, _) = watch(&[wait_for(&url(&format!(",127.0.0.1:{port}")))], Duration::from_secs(10)).await;
+    outcome.unwrap();
+    let (outcome, _) = watch(&[wait_for(&url(""))], Duration::from_millis(300)).await;
+    let told = format!("127.0.0.1:{closed}: connection refused; 127.0.0.1:{}: no answer", silent.port);
+    assert_eq!(outcome.unwrap_err().dependencies[0].1, told);
+    server.abort();
+}
+
+#[tokio::test]
+async fn prefer_goes_on_without_encryption_where_the_handshake_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(postgres_with_broken_tls(listener));
+    let url = |mode: &str| format!("postgres://u:p@127.0.0.1:{port}/d?sslmode={mode}");
+    let (outcome, _) = watch(&[wait_for(&url("prefer"))], Duration::from_secs(5)).await;
+    outcome.unwrap();
+    let (outcome, _) = watch(&[wait_for(&url("require"))], Duration::from_millis(500)).await;
+    outcome.unwrap_err();
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_never_stops_talking_is_no_postgresql() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut said = 0;
+            // A length of more than a gigabyte, and everything that was announced.
+            while said < 64 << 20 && tokio::io::AsyncWriteExt::write_all(&mut stream, &[b'R'; 1 << 16]).await.is_ok() {
+                said += 1 << 16;
+            }
+            assert!(said < 32 << 20, "all of it was read");
+        }
+    });
+    let wait = wait_for(&format!("postgres://u:p@127.0.0.1:{port}/d?sslmode=disable"));
+    let name = wait.name.clone();
+    let (_, told) = watch(&[wait], Duration::from_secs(1)).await;
+    assert!(!server.is_finished());
+    server.abort();
+    assert_eq!(told, [format!("{name}: the answer to a login is longer than 1024 KiB: this is not PostgreSQL")]);
+}
+
 #[tokio::test]
 async fn an_etcd_without_a_leader_is_not_healthy_and_one_healthy_member_is_enough() {
     let leaderless = testing::http(vec![Script::answer(200, r#"{"health":"false"}"#)]).await;
@@ -213,11 +279,11 @@ async fn an_etcd_without_a_leader_is_not_healthy_and_one_healthy_member_is_enoug
 async fn wrong_s3_keys_are_final_and_missing_rights_or_buckets_are_not() {
     let body = |code: &str| format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
     let server = testing::http(vec![
-        Script::answer(404, ""),
-        Script::answer(403, ""),
-        Script::answer(403, &body("AccessDenied")),
-        Script::answer(403, ""),
-        Script::answer(403, &body("SignatureDoesNotMatch")),
+        Script::s3(404, ""),
+        Script::s3(403, ""),
+        Script::s3(403, &body("AccessDenied")),
+        Script::s3(403, ""),
+        Script::s3(403, &body("SignatureDoesNotMatch")),
     ])
     .await;
     let wait = wait_for(&format!("s3+http://key:secret@127.0.0.1:{}/lake", server.port));

@@ -154,3 +154,21 @@ fn sslmode_means_what_it_means_for_libpq() {
         assert_eq!(told, no_entry);
     });
 }
+
+#[test]
+fn prefer_goes_on_without_encryption_where_the_server_does_not_want_it() {
+    let cluster = Cluster::new("prefer", HOSTILE);
+    cluster.make_certificates();
+    cluster.write_secret("pg_hba.conf", "hostnossl all all 127.0.0.1/32 scram-sha-256\n");
+    let _server = cluster.start(&["ssl=on"]);
+    run(async {
+        expect_ready(&cluster.url(HOSTILE, "postgres?sslmode=prefer")).await;
+        let told = expect_refused(&cluster.url(HOSTILE, "postgres?sslmode=require")).await;
+        assert!(told.ends_with("SSL encryption (28000)"), "{told}");
+        let told = expect_refused(&cluster.url("wrong", "postgres?sslmode=prefer")).await;
+        let refused = "no pg_hba.conf entry for host \"127.0.0.1\", user \"postgres\", database \"postgres\", SSL \
+                       encryption (28000); without encryption: password authentication failed for user \"postgres\" \
+                       (28P01)";
+        assert_eq!(told, refused);
+    });
+}

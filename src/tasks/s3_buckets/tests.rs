@@ -113,14 +113,14 @@ fn policies_are_those_of_mc() {
 #[tokio::test]
 async fn a_server_that_is_starting_and_busy_is_asked_until_it_obeys() {
     let server = testing::http(vec![
-        Script::answer(503, ""),
+        Script::s3(503, ""),
         Script::Reset,
-        Script::answer(200, ""),
-        Script::answer(503, &error_body("XMinioServerNotInitialized")),
-        Script::answer(404, ""),
-        Script::answer(503, &error_body("SlowDown")),
-        Script::answer(404, ""),
-        Script::answer(200, ""),
+        Script::s3(200, ""),
+        Script::s3(503, &error_body("XMinioServerNotInitialized")),
+        Script::s3(404, ""),
+        Script::s3(503, &error_body("SlowDown")),
+        Script::s3(404, ""),
+        Script::s3(200, ""),
     ])
     .await;
     let outcomes = create_buckets(&task(&server, "lake", Duration::from_secs(10))).await.unwrap();
@@ -130,15 +130,26 @@ async fn a_server_that_is_starting_and_busy_is_asked_until_it_obeys() {
 
 #[tokio::test]
 async fn at_the_deadline_every_missing_bucket_is_named() {
-    let server = testing::http(vec![Script::answer(200, ""), Script::answer(200, ""), Script::answer(503, "")]).await;
+    let server = testing::http(vec![Script::s3(200, ""), Script::s3(200, ""), Script::s3(503, "")]).await;
     let error = create_buckets(&task(&server, "lake,raw,logs", Duration::from_secs(1))).await.unwrap_err();
     let told = "not all buckets are ready within 1 s: bucket raw: HeadBucket answered 503\nnot ready: raw, logs";
     assert_eq!(error.to_string(), told);
 }
 
 #[tokio::test]
+async fn several_slow_answers_do_not_outlast_the_deadline() {
+    let slow = |status| Script::Slow(Duration::from_millis(350), Box::new(Script::s3(status, "")));
+    let server = testing::http(vec![Script::s3(200, ""), slow(404), slow(200), slow(200)]).await;
+    let started = Instant::now();
+    let task = task(&server, "lake:public:versioning", Duration::from_millis(500));
+    let error = create_buckets(&task).await.unwrap_err().to_string();
+    assert!(started.elapsed() < Duration::from_millis(650), "{:?}", started.elapsed());
+    assert!(error.ends_with("\nnot ready: lake"), "{error}");
+}
+
+#[tokio::test]
 async fn without_quorum_nothing_is_tried() {
-    let server = testing::http(vec![Script::answer(503, "")]).await;
+    let server = testing::http(vec![Script::s3(503, "")]).await;
     let error = create_buckets(&task(&server, "lake,raw", Duration::from_millis(300))).await.unwrap_err();
     let told = format!(
         "the server had no quorum within 300 ms: {} answered 503, expected 200\nnot created: lake, raw",
@@ -151,8 +162,7 @@ async fn without_quorum_nothing_is_tried() {
 #[tokio::test]
 async fn a_refusal_is_final_and_named() {
     let denied = error_body("AccessDenied");
-    let server =
-        testing::http(vec![Script::answer(200, ""), Script::answer(404, ""), Script::answer(403, &denied)]).await;
+    let server = testing::http(vec![Script::s3(200, ""), Script::s3(404, ""), Script::s3(403, &denied)]).await;
     let error = create_buckets(&task(&server, "lake", Duration::from_secs(10))).await.unwrap_err();
     assert_eq!(error.to_string(), "bucket lake: CreateBucket answered 403 AccessDenied: told by the server");
 }

@@ -26,6 +26,8 @@ fn plain_targets_are_read_with_ipv6_addresses_right() {
         ("tcp://[::1]:80/", "tcp://[::1]:80", "Tcp { host: \"::1\", port: 80 }"),
         ("dns://db.lake.svc", "dns://db.lake.svc", "Dns { host: \"db.lake.svc\" }"),
         ("file:///run/a%20b", "file:///run/a%20b", "File { path: \"/run/a b\" }"),
+        ("TCP://db:5432", "tcp://db:5432", "Tcp { host: \"db\", port: 5432 }"),
+        ("File:///run/A+b", "file:///run/A+b", "File { path: \"/run/A+b\" }"),
         ("unix:///run/s.sock", "unix:///run/s.sock", "Unix { path: \"/run/s.sock\" }"),
         (
             "etcd://e1:2379,[fd00::2]:2379",
@@ -55,13 +57,30 @@ fn a_postgres_url_is_decoded_and_defaulted() {
         "postgres://ne%40ssie:p%23w%3A%2F%C3%BC@[::1]:6432/my%20db?sslmode=verify-full&sslrootcert=/ca.pem",
     );
     assert_eq!(name, "postgres://[::1]:6432/my db");
-    assert_eq!((target.host.as_str(), target.port, target.user.as_str()), ("::1", 6432, "ne@ssie"));
+    assert_eq!((target.servers, target.user.as_str()), (vec![("::1".to_owned(), 6432)], "ne@ssie"));
     assert_eq!((target.password.as_deref(), target.database.as_str()), (Some("p#w:/ü"), "my db"));
     assert_eq!((target.sslmode.as_str(), target.root_certificate), ("verify-full", Some("/ca.pem".into())));
+
+    let (_, target) = postgres_of("PostgreSQL://u@db/d?&sslrootcert=/run/a+b%2Bc%20d.pem&sslmode=require");
+    assert_eq!((target.sslmode.as_str(), target.root_certificate), ("require", Some("/run/a+b+c d.pem".into())));
+    let (name, target) = s3_of("S3+HTTP://key:secret@minio/lake");
+    assert_eq!((name.as_str(), target.endpoint.as_str()), ("s3+http://minio/lake", "http://minio"));
 
     let (name, target) = postgres_of("postgresql://nessie@db");
     assert_eq!(name, "postgres://db:5432/nessie");
     assert_eq!((target.password, target.database.as_str(), target.sslmode.as_str()), (None, "nessie", "prefer"));
+}
+
+#[test]
+fn several_hosts_are_read_as_libpq_reads_them() {
+    let (name, target) = postgres_of("postgres://u:p,w@a,b:6432,[::1]/d?sslmode=disable");
+    assert_eq!(name, "postgres://a:5432,b:6432,[::1]:5432/d");
+    let servers = [("a", 5432), ("b", 6432), ("::1", 5432)].map(|(host, port)| (host.to_owned(), port));
+    assert_eq!((target.servers.as_slice(), target.password.as_deref()), (&servers[..], Some("p,w")));
+    assert_eq!((target.database.as_str(), target.sslmode.as_str()), ("d", "disable"));
+    let (_, target) = postgres_of("postgres://u@%2Frun%2Fpg,b/d");
+    assert_eq!(target.servers, [("/run/pg".to_owned(), 5432), ("b".to_owned(), 5432)]);
+    assert!(parse_target("postgres://u@a,/d").is_err());
 }
 
 #[test]
@@ -125,6 +144,11 @@ fn what_is_wrong_is_said_with_what_is_accepted() {
         ("s3+http://h/b", listed("the s3+http:// URL needs an access key: KEY:SECRET@HOST")),
         ("s3+http://k@h/b", listed("the s3+http:// URL needs a secret key: KEY:SECRET@HOST or ?password-file=")),
         ("s3+http://k:s@h/b/c", listed("the s3+http:// URL must not have more than a bucket in its path")),
+        (
+            "s3+http://k:s@127.0.0.1/b?path-style=false",
+            "the parameter `path-style` must be true where the host is an IP address, which no bucket can come before"
+                .to_owned(),
+        ),
         ("s3+http://k:s@h/b?path-style=no", "the parameter `path-style` must be true or false".to_owned()),
     ];
     for (url, told) in cases {
