@@ -337,16 +337,26 @@ fn is_writable(stderr: &impl AsFd, patience_millis: u16) -> bool {
     !matches!(poll(&mut descriptors, PollTimeout::from(patience_millis)), Ok(0))
 }
 
+/// In pieces that a writable pipe has room for: a report may be longer than the pipe.
 fn write_whole(stderr: &impl AsFd, mut rest: &[u8]) {
-    while !rest.is_empty() {
-        match nix::unistd::write(stderr.as_fd(), rest).map_err(io::Error::from) {
+    loop {
+        match nix::unistd::write(stderr.as_fd(), piece(rest)).map_err(io::Error::from) {
             Ok(written) => rest = &rest[written..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock && is_writable(stderr, PATIENCE_MILLIS) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             // There is no other place to complain to.
             Err(_) => return,
         }
+        if rest.is_empty() || !is_writable(stderr, PATIENCE_MILLIS) {
+            return;
+        }
     }
+}
+
+/// The lines at its beginning that fit together, or as much of the first as does.
+fn piece(text: &[u8]) -> &[u8] {
+    let Some(fitting) = text.get(..libc::PIPE_BUF) else { return text };
+    let end = fitting.iter().rposition(|byte| *byte == b'\n').map_or(fitting.len(), |position| position + 1);
+    &text[..end]
 }
 
 fn write_panic(panic: &std::panic::PanicHookInfo<'_>) {
@@ -457,6 +467,40 @@ mod tests {
         let length = reader.read(&mut taken).unwrap();
         let told = format!("dl-entry: {count} log lines lost, nobody read stderr\nafter\n");
         assert_eq!(String::from_utf8_lossy(&taken[..length]), told);
+    }
+
+    #[test]
+    fn a_report_longer_than_the_pipe_has_room_does_not_block() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let writer = PipeAsStderr(writer);
+        let lines = |length: usize| "a problem of forty characters, in words\n".repeat(length / 40);
+        // Room for two pages is left, and the report is of three.
+        nix::fcntl::fcntl(&writer.0, nix::fcntl::FcntlArg::F_SETPIPE_SZ(65_536)).unwrap();
+        (0..14).for_each(|_| write_whole(&writer, &[b'x'; 4096]));
+        let (done, waits) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                write_line(&writer, &lines(12_000), &AtomicU64::new(0));
+                done.send(()).unwrap();
+            });
+            let in_time = waits.recv_timeout(Duration::from_secs(10));
+            let mut taken = vec![0; 200_000];
+            let mut length = reader.read(&mut taken).unwrap();
+            // A writer that blocks ends with this, and the test with it.
+            if in_time.is_err() {
+                length += reader.read(&mut taken[length..]).unwrap();
+            }
+            assert_eq!(in_time, Ok(()), "it blocked after {length} bytes");
+            assert!(taken[..length].ends_with(b" in words\n"), "cut off within a line");
+        });
+    }
+
+    #[test]
+    fn a_text_is_written_by_lines_that_fit_a_pipe() {
+        let lines = "x".repeat(99) + "\n";
+        assert_eq!(piece(lines.repeat(100).as_bytes()).len(), 4000);
+        assert_eq!(piece(&[b'x'; 5000]).len(), 4096);
+        assert_eq!(piece(b"one\ntwo"), b"one\ntwo");
     }
 
     struct PipeAsStderr(io::PipeWriter);
