@@ -6,6 +6,7 @@
 
 mod client;
 mod metrics;
+mod seats;
 mod server;
 
 use std::collections::BTreeMap;

@@ -8,18 +8,19 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io;
 use std::net::TcpListener as StdListener;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::seats::{Seat, Seats, Stage};
 use super::{Health, HealthError, Question, Report};
 
-/// Connections that are answered at the same time.
-const MOST_CONNECTIONS: usize = 64;
 /// Connections that are being told that there are too many.
 const MOST_TURNED_AWAY: usize = 192;
 /// How long those get to read it.
@@ -47,17 +48,20 @@ pub async fn serve(
 ) -> Result<Infallible, HealthError> {
     let listener = listening(listener).map_err(|source| HealthError::Serve { source })?;
     let readiness = Readiness { probe, last: Mutex::new(None) };
+    let mut seats = Seats::default();
     let mut answered = FuturesUnordered::new();
     let mut turned_away = FuturesUnordered::new();
     loop {
         tokio::select! {
-            stream = accepted(&listener) => match stream {
-                stream if answered.len() < MOST_CONNECTIONS => answered.push(converse(stream, &health, &readiness)),
-                stream if turned_away.len() < MOST_TURNED_AWAY => turned_away.push(turn_away(stream)),
-                stream => drop(stream.try_write(TOO_MANY)),
-            },
-            Some(()) = answered.next() => {}
+            // In this order: whoever lost their seat is gone before the next one comes.
+            biased;
+            Some(seat) = answered.next() => seats.leave(&seat),
             Some(()) = turned_away.next() => {}
+            stream = accepted(&listener) => match seats.take(is_local(&stream)) {
+                Some(seat) => answered.push(converse(stream, seat, &health, &readiness)),
+                None if turned_away.len() < MOST_TURNED_AWAY => turned_away.push(turn_away(stream)),
+                None => drop(stream.try_write(TOO_MANY)),
+            },
         }
     }
 }
@@ -68,12 +72,20 @@ fn listening(listener: StdListener) -> io::Result<TcpListener> {
 }
 
 async fn accepted(listener: &TcpListener) -> TcpStream {
+    // What has arrived by now is read first: a request that is already there keeps its seat.
+    yield_now().await;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
             Err(_) => sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
         }
     }
+}
+
+/// Whether the other side is in this container, too, or on this host, where the network is the host's.
+fn is_local(stream: &TcpStream) -> bool {
+    let (Ok(other), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else { return false };
+    other.ip().to_canonical().is_loopback() || other.ip() == own.ip()
 }
 
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
@@ -97,23 +109,42 @@ async fn drain(stream: &mut TcpStream) -> io::Result<()> {
 
 // ---- one connection --------------------------------------------------------------------------------------------
 
+/// Gives its seat back when the connection has ended.
 async fn converse<P: AsyncFn() -> Result<(), String>>(
     mut stream: TcpStream,
+    seat: Rc<Seat>,
+    health: &Health,
+    readiness: &Readiness<P>,
+) -> Rc<Seat> {
+    let made_way = tokio::select! {
+        biased;
+        () = seat.taken_away() => true,
+        () = talk(&mut stream, &seat, health, readiness) => false,
+    };
+    // After an answer it would be taken for the next one.
+    if made_way && seat.stage() == Stage::New {
+        let _ = stream.try_write(TOO_MANY);
+    }
+    seat
+}
+
+async fn talk<P: AsyncFn() -> Result<(), String>>(
+    stream: &mut TcpStream,
+    seat: &Seat,
     health: &Health,
     readiness: &Readiness<P>,
 ) {
     let mut buffer = Vec::new();
     for count in 1..=MOST_REQUESTS {
-        if buffer.is_empty() && !matches!(timeout(MOST_SILENCE, read_more(&mut stream, &mut buffer)).await, Ok(Ok(1..)))
-        {
+        if buffer.is_empty() && !matches!(timeout(MOST_SILENCE, read_more(stream, &mut buffer)).await, Ok(Ok(1..))) {
             return;
         }
         let deadline = Instant::now() + REQUEST_DEADLINE;
         let last = count == MOST_REQUESTS;
-        let exchanged = exchange(&mut stream, &mut buffer, last, deadline, health, readiness);
+        let exchanged = exchange(stream, &mut buffer, seat, last, deadline, health, readiness);
         match timeout_at(deadline, exchanged).await {
             Ok(Ok(After::KeepAlive)) => {}
-            Ok(Ok(After::Close)) => return drop(timeout(GOODBYE, drain(&mut stream)).await),
+            Ok(Ok(After::Close)) => return drop(timeout(GOODBYE, drain(stream)).await),
             Ok(Err(_)) => return,
             Err(_) => return drop(stream.try_write(&Response::error(408, "request timeout").bytes(false, true))),
         }
@@ -136,6 +167,7 @@ enum After {
 async fn exchange<P: AsyncFn() -> Result<(), String>>(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
+    seat: &Seat,
     last: bool,
     deadline: Instant,
     health: &Health,
@@ -145,11 +177,13 @@ async fn exchange<P: AsyncFn() -> Result<(), String>>(
         None => return Ok(After::Close),
         Some(Err(response)) => (response, false, true),
         Some(Ok(request)) => {
+            seat.enter(Stage::Asked);
             let response = answer(&request, deadline - TIME_TO_ANSWER, health, readiness).await;
             (response, request.head_only, last || request.close)
         }
     };
     stream.write_all(&response.bytes(head_only, close)).await?;
+    seat.enter(Stage::Answered);
     Ok(if close { After::Close } else { After::KeepAlive })
 }
 

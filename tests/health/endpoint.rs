@@ -300,6 +300,46 @@ fn two_thousand_connections_are_all_ended_and_somebody_who_asks_is_answered() {
     assert!(turned_away >= 1000, "{turned_away}");
 }
 
+/// Behaviours: 107.
+#[test]
+fn silent_and_slow_connections_make_way_for_one_who_asks() {
+    let server = Server::ready(Probe::Answers);
+    let mut crowd = Vec::new();
+    let mut crowded = || {
+        crowd.extend((0..32).map(|_| server.connect()));
+        let mut slow = server.connect();
+        slow.write_all(b"GET /livez HTTP/1.1\r\nX: ").unwrap();
+        crowd.push(slow);
+    };
+    (0..4).for_each(|_| crowded());
+    for _ in 0..20 {
+        crowded();
+        assert_eq!(status(&server.get("/livez")), "200");
+    }
+    assert_eq!(status(&read_to_end(&mut crowd[32])), "503", "one that was slow is told why it is closed");
+}
+
+/// Behaviours: 107.
+#[test]
+fn one_who_has_asked_and_one_who_is_answered_is_not_closed_in_between() {
+    let server = Server::ready(Probe::AnswersAfter(Duration::from_millis(400)));
+    let mut asked = server.connect();
+    asked.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while server.probed.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let crowd: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
+    let mut answer = [0; 15];
+    asked.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    // What makes way after its answer is closed without a word that would be taken for the next one.
+    let more: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
+    assert!(!read_to_end(&mut asked).contains("HTTP/1.1"));
+    drop((crowd, more));
+}
+
 #[test]
 fn many_questions_at_once_are_one_probe_and_its_result_lasts_a_second() {
     let server = Server::ready(Probe::AnswersAfter(Duration::from_millis(200)));
