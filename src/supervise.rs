@@ -8,6 +8,7 @@
 //! start the contract's ladder, and a second one skips to the next rung. Without a ladder (`init`, a shell) every
 //! signal goes through as it is, and only SIGTERM sets a deadline.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
@@ -21,8 +22,9 @@ use crate::container;
 use crate::exit;
 use crate::plan::{HttpProbe, StopAction, StopRung};
 use crate::process::Child;
+use crate::processes;
 use crate::signals::{self, STOPS, Signals};
-use crate::system::{self, Ended, LAST_SIGNAL, Reaped};
+use crate::system::{self, Ended, Reaped};
 
 /// What is left of a service gets this long after SIGTERM.
 const STRAGGLER_TIME: Duration = Duration::from_secs(5);
@@ -360,11 +362,12 @@ impl Supervisor<'_> {
             self.signal(-1, signal);
             return;
         }
-        match &descendants()[..] {
-            // Without /proc, the group of the service is all that is known.
-            [] => self.signal(-self.pid, signal),
-            family => family.iter().for_each(|pid| self.signal(*pid, signal)),
+        let mut family = descendants();
+        // Without /proc, the group of the service is all that is known.
+        if family.is_empty() {
+            family.insert(-self.pid);
         }
+        family.into_iter().for_each(|pid| self.signal(pid, signal));
     }
 
     /// Takes every child that has ended; SIGCHLD may stand for many.
@@ -430,24 +433,9 @@ pub fn adopt_orphans() {
     }
 }
 
-/// Our children, and theirs, by proc_pid_stat(5); none without /proc. As orphans come to us, these are all.
-fn descendants() -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let parents: Vec<(i32, i32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
-    let mut family = vec![nix::unistd::getpid().as_raw()];
-    let mut next = 0;
-    while let Some(member) = family.get(next).copied() {
-        family.extend(parents.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
-        next += 1;
-    }
-    family.split_off(1)
-}
-
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+/// Our children, and theirs; none without /proc. As orphans come to us, these are all.
+fn descendants() -> BTreeSet<i32> {
+    processes::descendants(nix::unistd::getpid().as_raw(), &processes::all())
 }
 
 /// Runs `future` while PID 1's duties go on: orphans are reaped, and a signal that asks to end ends it.
@@ -478,8 +466,6 @@ fn reap_orphans(events: &dyn Fn(Happened)) {
         events(Happened::Reaped { pid: pid.as_raw(), ours: false });
     }
 }
-
-const _: () = assert!(LAST_SIGNAL == 64);
 
 #[cfg(test)]
 mod tests {
