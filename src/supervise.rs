@@ -103,6 +103,10 @@ pub enum Happened {
     StopStarted {
         draining: bool,
     },
+    /// The main process has ended, and what it left behind may not have.
+    MainEnded {
+        status: u8,
+    },
 }
 
 // --- deciding -----------------------------------------------------------------------------------------------------
@@ -400,6 +404,7 @@ impl Supervisor<'_> {
 
     /// Only where somebody is left is there anybody to clear out.
     fn ended(&mut self, state: State, exit: Exit) -> State {
+        (self.events)(Happened::MainEnded { status: exit.status() });
         let (next, actions) = step(state, Event::MainEnded(exit), self.ladder.len(), self.limit);
         if matches!(system::peek(), Ok(Reaped::NoChildren)) {
             return State::Done(exit);

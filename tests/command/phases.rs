@@ -253,6 +253,24 @@ fn a_service_that_is_being_stopped_never_becomes_ready_again() {
     assert_eq!(ended.code(), 137, "{}", ended.stderr);
 }
 
+/// Behaviours: 103, 106.
+#[test]
+fn a_service_that_has_ended_is_neither_live_nor_ready_while_what_it_left_is_ended() {
+    let demo = Demo::new(STOP);
+    let left = "trap 'echo asked; sleep 2' TERM; while :; do sleep 0.05; done";
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", format!("setsid sh -c \"{left}\" & sleep 1; exit 4"));
+    let mut running = Running::start(command);
+    running.await_text(LONG, "demo is ready");
+    assert_eq!(get(demo.health, "/livez").0, 200);
+    running.await_text(LONG, "asked\n");
+    for path in ["/livez", "/readyz"] {
+        let (status, body) = get(demo.health, path);
+        assert_eq!((status, body.contains("demo has ended with status 4")), (503, true), "{path}: {body}");
+    }
+    assert_eq!(running.ended(LONG).code(), 4);
+}
+
 /// Behaviours: 30.
 #[test]
 fn while_it_stops_a_second_and_third_request_are_honoured() {
