@@ -1,6 +1,7 @@
 //! A signal is honoured in every phase, and a service never starts without what it depends on.
 
 use crate::demo::{Demo, READY, STOP};
+use crate::signals::ANOTHER_REQUEST;
 use crate::support::{Ended, Running, entry, free_port, get, try_get, until};
 use crate::{LONG, PROMPT};
 use nix::sys::signal::Signal::{self, *};
@@ -283,8 +284,10 @@ fn while_it_stops_a_second_and_third_request_are_honoured() {
     running.await_text(LONG, "up\n");
     running.signal(SIGTERM);
     running.await_text(LONG, "asked\n");
+    std::thread::sleep(ANOTHER_REQUEST);
     running.signal(SIGTERM);
     running.await_text(LONG, "stopping: SIGTERM");
+    std::thread::sleep(ANOTHER_REQUEST);
     assert_eq!(stopped(running, SIGTERM).code(), 137);
 }
 
@@ -308,6 +311,7 @@ fn a_rung_that_is_a_request_is_sent_and_one_that_is_refused_leads_on_at_once() {
         silent.await_request();
         let (status, body) = get(demo.health, "/readyz");
         assert_eq!((status, body.contains("draining for ")), (503, true), "{body}");
+        std::thread::sleep(ANOTHER_REQUEST);
         assert_eq!(stopped(running, SIGTERM).code(), 143);
     }
 }
