@@ -18,8 +18,8 @@ use crate::contract::{
 use crate::expression::{Expressions, each_parts};
 use crate::http;
 use crate::plan::{
-    Bucket, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets, S3Target,
-    StopAction, StopRung, Target, Task, Wait,
+    Bucket, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets,
+    S3Target, StopAction, StopRung, Target, Task, Wait,
 };
 use crate::report::Problem;
 use crate::settings::Settings;

@@ -37,6 +37,7 @@ pub mod names;
 pub mod network;
 pub mod privilege;
 pub mod process;
+mod processes;
 pub mod run;
 pub mod s3;
 pub mod signals;

@@ -346,7 +346,7 @@ struct Started<'a> {
     user: &'a Unprivileged,
     own: &'a Own,
     health: &'a Health,
-    /// Told when the first rung begins.
+    /// Told when the first rung begins, or the service has ended.
     stopping: &'a Notify,
 }
 
@@ -451,12 +451,16 @@ impl Started<'_> {
                 self.health.set_phase(if *draining { Phase::Draining } else { Phase::Stopping });
                 self.stopping.notify_one();
             }
-            _ => {}
+            // Whatever may be left of it serves nobody, and gets no more work.
+            Happened::MainEnded { status } => {
+                self.health.child_ended(*status);
+                self.stopping.notify_one();
+            }
+            Happened::Reaped { .. } => {}
         }
     }
 
     fn ended(&self, ended: &supervise::Ending) -> u8 {
-        self.health.child_ended(ended.exit.status());
         tracing::info!("{} {}", self.plan.service, ended.exit);
         ended.status(&self.own.stop_success)
     }

@@ -7,7 +7,10 @@
 //! service when that process ends hears SIGTERM, gets a moment, and SIGKILL. SIGTERM and SIGINT ask to stop: they
 //! start the contract's ladder, and a second one skips to the next rung. Without a ladder (`init`, a shell) every
 //! signal goes through as it is, and only SIGTERM sets a deadline.
+//!
+//! `DL_STOP_TIMEOUT` is the time from the first of them to the last SIGKILL, to what is left behind too.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
@@ -21,11 +24,15 @@ use crate::container;
 use crate::exit;
 use crate::plan::{HttpProbe, StopAction, StopRung};
 use crate::process::Child;
+use crate::processes;
 use crate::signals::{self, STOPS, Signals};
-use crate::system::{self, Ended, LAST_SIGNAL, Reaped};
+use crate::system::{self, Ended, Reaped};
 
-/// What is left of a service gets this long after SIGTERM.
+/// What is left of a service gets this long after SIGTERM, where the whole stop leaves it that much.
 const STRAGGLER_TIME: Duration = Duration::from_secs(5);
+/// Requests to stop that are not further apart are one: whoever stops a container may signal its process group as well,
+/// and a shell passes on what it was sent itself. Nobody has seen in less that the first had no effect.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
 
 /// How the service ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +108,10 @@ pub enum Happened {
     StopStarted {
         draining: bool,
     },
+    /// The main process has ended, and what it left behind may not have.
+    MainEnded {
+        status: u8,
+    },
 }
 
 // --- deciding -----------------------------------------------------------------------------------------------------
@@ -124,13 +135,41 @@ enum State {
 /// What can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
+    /// One that does not ask to stop.
     Signal(i32),
+    /// SIGTERM or SIGINT.
+    Asked(i32, Asking),
     MainEnded(Exit),
     /// No process of the service is left.
     NobodyLeft,
+    /// Those that are left are not ours to signal (kill(2), EPERM), so that waiting for them is of no use.
+    NobodyHears,
     Deadline,
     /// A rung's request was answered, or was not.
     RequestFailed,
+}
+
+/// Whether a request to stop has come before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    First,
+    /// The same request once more.
+    Same,
+    Again,
+}
+
+impl Asking {
+    fn after(previous: Option<Instant>, now: Instant) -> Asking {
+        match previous {
+            None => Asking::First,
+            Some(previous) if now.duration_since(previous) < SAME_REQUEST => Asking::Same,
+            Some(_) => Asking::Again,
+        }
+    }
+}
+
+fn asks_to_stop(signal: i32) -> bool {
+    signal == libc::SIGTERM || signal == libc::SIGINT
 }
 
 /// What to do about it.
@@ -142,43 +181,53 @@ enum Action {
     ClearOut(i32),
     /// From now; `None` for no deadline.
     Deadline(Option<Duration>),
-    /// From now, but no later than a deadline there is.
-    DeadlineAtMost(Option<Duration>),
+    /// From now, but no later than the end of the whole stop.
+    DeadlineInStop(Duration),
+    /// The end of the whole stop, which begins with this unless it has begun.
+    DeadlineOfStop,
 }
 
-/// The next state and what to do, from the present one and what happened. `rungs` is the length of the ladder,
-/// `limit` how long a stop without a ladder may take.
-fn step(state: State, event: Event, rungs: usize, limit: Option<Duration>) -> (State, Vec<Action>) {
+/// The next state and what to do, from the present one and what happened. `rungs` is the length of the ladder.
+fn step(state: State, event: Event, rungs: usize) -> (State, Vec<Action>) {
     let next_rung = |rung: usize| match rung {
         rung if rung < rungs => (State::Stopping { rung }, vec![Action::BeginRung(rung)]),
         _ => (State::Stopping { rung: rungs }, vec![Action::Kill, Action::Deadline(None)]),
     };
-    let asks_to_stop = |signal: i32| signal == libc::SIGTERM || signal == libc::SIGINT;
     match (state, event) {
-        (State::Running, Event::Signal(signal)) if asks_to_stop(signal) && rungs > 0 => next_rung(0),
-        (State::Running, Event::Signal(libc::SIGTERM)) => {
-            (State::Running, vec![Action::Forward(libc::SIGTERM), Action::DeadlineAtMost(limit)])
+        (State::Running, Event::Asked(signal, _)) if rungs == 0 => {
+            let limit = (signal == libc::SIGTERM).then_some(Action::DeadlineOfStop);
+            (State::Running, [Action::Forward(signal)].into_iter().chain(limit).collect())
         }
+        (State::Running, Event::Asked(..)) => next_rung(0),
         (State::Running, Event::Deadline) => next_rung(rungs),
-        (State::Stopping { rung }, Event::Signal(signal)) if asks_to_stop(signal) => next_rung(rung + 1),
-        (State::Stopping { rung }, Event::Deadline | Event::RequestFailed) => next_rung(rung + 1),
+        (State::Stopping { rung }, Event::Asked(_, Asking::Again) | Event::Deadline | Event::RequestFailed) => {
+            next_rung(rung + 1)
+        }
         (State::Running | State::Stopping { .. }, Event::Signal(signal)) => (state, vec![Action::Forward(signal)]),
         (State::Running | State::Stopping { .. }, Event::MainEnded(exit)) => {
-            let clear = vec![Action::ClearOut(libc::SIGTERM), Action::Deadline(Some(STRAGGLER_TIME))];
+            let clear = vec![Action::ClearOut(libc::SIGTERM), Action::DeadlineInStop(STRAGGLER_TIME)];
             (State::Clearing { exit, killed: false }, clear)
         }
-        (State::Clearing { exit, killed: false }, Event::Deadline) => {
-            let kill = vec![Action::ClearOut(libc::SIGKILL), Action::Deadline(Some(STRAGGLER_TIME))];
-            (State::Clearing { exit, killed: true }, kill)
-        }
-        (State::Clearing { exit, killed: false }, Event::Signal(signal)) if asks_to_stop(signal) => {
+        (State::Clearing { exit, killed: false }, Event::Deadline | Event::Asked(_, Asking::Again)) => {
             let kill = vec![Action::ClearOut(libc::SIGKILL), Action::Deadline(Some(STRAGGLER_TIME))];
             (State::Clearing { exit, killed: true }, kill)
         }
         // A process that even SIGKILL cannot end (a hung disk) must not keep us.
         (State::Clearing { exit, killed: true }, Event::Deadline) => (State::Done(exit), vec![]),
-        (State::Clearing { exit, .. }, Event::NobodyLeft) => (State::Done(exit), vec![]),
+        (State::Clearing { exit, .. }, Event::NobodyLeft | Event::NobodyHears) => (State::Done(exit), vec![]),
         (state, _) => (state, vec![]),
+    }
+}
+
+/// How long the first of `rungs` may take, where all of them have `left`. The last has what is left. One before it has its
+/// own time, or, where that is too little for all of them, its share.
+fn time_of_first(rungs: &[StopRung], left: Option<Duration>) -> Duration {
+    let [first, rest @ ..] = rungs else { return Duration::ZERO };
+    let together: Duration = rungs.iter().map(|rung| rung.within).sum();
+    match left {
+        Some(left) if rest.is_empty() => left,
+        Some(left) if left < together => left.mul_f64(first.within.div_duration_f64(together)),
+        _ => first.within,
     }
 }
 
@@ -202,6 +251,7 @@ pub async fn supervise(
         limit,
         events,
         asked: false,
+        asked_at: None,
         deadline: None,
         give_up: None,
         request: None,
@@ -229,7 +279,7 @@ pub async fn supervise(
                     state = supervisor.reap(state);
                     continue;
                 }
-                signal => Event::Signal(signal),
+                signal => supervisor.received(signal, state),
             },
             () = until(supervisor.deadline) => {
                 supervisor.deadline = None;
@@ -272,8 +322,10 @@ struct Supervisor<'a> {
     ladder: &'a [StopRung],
     limit: Option<Duration>,
     events: &'a dyn Fn(Happened),
-    /// Whether the service was told to stop.
+    /// Whether we were told to stop.
     asked: bool,
+    /// The last request to stop that was not the one before once more.
+    asked_at: Option<Instant>,
     deadline: Option<Instant>,
     /// When the whole stop must be over.
     give_up: Option<Instant>,
@@ -282,15 +334,36 @@ struct Supervisor<'a> {
 }
 
 impl Supervisor<'_> {
+    fn received(&mut self, signal: i32, state: State) -> Event {
+        if !asks_to_stop(signal) {
+            return Event::Signal(signal);
+        }
+        self.asked = true;
+        // Without a ladder SIGINT may be a shell's Ctrl-C: nobody wants to end the rest of it the sooner.
+        if signal == libc::SIGINT && state == State::Running && self.ladder.is_empty() {
+            return Event::Asked(signal, Asking::First);
+        }
+        let now = Instant::now();
+        let asking = Asking::after(self.asked_at, now);
+        match asking {
+            Asking::Same => tracing::debug!("{} is taken for the request before it", signals::name(signal)),
+            Asking::First | Asking::Again => self.asked_at = Some(now),
+        }
+        Event::Asked(signal, asking)
+    }
+
     fn carry_out(&mut self, state: State, event: Event) -> State {
-        let (next, actions) = step(state, event, self.ladder.len(), self.limit);
+        let (mut next, actions) = step(state, event, self.ladder.len());
         for action in actions {
-            self.act(action);
+            if let Some(event) = self.act(action) {
+                next = self.carry_out(next, event);
+            }
         }
         next
     }
 
-    fn act(&mut self, action: Action) {
+    /// What came of it, where that is an event.
+    fn act(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Forward(signal) => self.forward(signal),
             Action::BeginRung(rung) => self.begin(rung),
@@ -298,73 +371,72 @@ impl Supervisor<'_> {
                 tracing::warn!("the service did not end in time: SIGKILL");
                 self.signal(self.pid, libc::SIGKILL);
             }
-            Action::ClearOut(signal) => self.clear_out(signal),
-            Action::Deadline(after) => self.deadline = after.map(|after| Instant::now() + after),
-            Action::DeadlineAtMost(after) => {
-                let new = after.map(|after| Instant::now() + after);
-                self.deadline = self.deadline.into_iter().chain(new).min();
+            Action::ClearOut(signal) => return (!self.clear_out(signal)).then_some(Event::NobodyHears),
+            Action::Deadline(after) => self.deadline = after.and_then(from_now),
+            Action::DeadlineInStop(after) => {
+                self.deadline = from_now(after).into_iter().chain(self.end_of_stop()).min();
             }
+            Action::DeadlineOfStop => self.deadline = self.end_of_stop(),
         }
+        None
+    }
+
+    /// When the whole stop must be over. It begins when this is first asked.
+    fn end_of_stop(&mut self) -> Option<Instant> {
+        self.give_up = self.give_up.or_else(|| from_now(self.limit?));
+        self.give_up
     }
 
     fn forward(&mut self, signal: i32) {
         tracing::debug!("forwarding {}", signals::name(signal));
-        self.asked |= signal == libc::SIGTERM;
         self.signal(self.pid, signal);
         (self.events)(Happened::Forwarded { signal });
     }
 
-    /// Nobody there any more is no error: the status is about to be read.
-    fn signal(&self, pid: i32, signal: i32) {
-        if let Err(errno) = system::send_signal(pid, signal)
+    /// Whether it was sent. Nobody there any more is no error: the status is about to be read.
+    fn signal(&self, pid: i32, signal: i32) -> bool {
+        let sent = system::send_signal(pid, signal);
+        if let Err(errno) = sent
             && errno != nix::errno::Errno::ESRCH
         {
             tracing::warn!("{} could not be sent: {}", signals::name(signal), errno.desc());
         }
+        sent.is_ok()
     }
 
     fn begin(&mut self, rung: usize) {
-        self.asked = true;
-        let now = Instant::now();
-        let limit = self.limit;
-        let give_up = *self.give_up.get_or_insert_with(|| now + limit.unwrap_or(Duration::from_secs(86_400)));
-        let StopRung { action, within } = &self.ladder[rung];
-        self.deadline = Some((now + *within).min(give_up));
+        let left = self.end_of_stop().map(|end| end.saturating_duration_since(Instant::now()));
+        let within = time_of_first(&self.ladder[rung..], left);
+        self.deadline = from_now(within);
+        let action = &self.ladder[rung].action;
         let draining = matches!(action, StopAction::Http(_));
         (self.events)(Happened::StopStarted { draining });
         match action {
             StopAction::Signal(signal) => {
-                tracing::info!(
-                    "stopping: {}, then {} to end",
-                    signals::name(*signal),
-                    crate::value::show_duration(within.as_millis() as u64)
-                );
+                tracing::info!("stopping: {}, then {} to end", signals::name(*signal), shown(within));
                 self.forward(*signal);
             }
             StopAction::Http(probe) => {
-                tracing::info!(
-                    "stopping: {} {}, then {} to end",
-                    probe.method,
-                    crate::http::shown(&probe.url),
-                    crate::value::show_duration(within.as_millis() as u64)
-                );
-                self.request = Some((probe, *within));
+                let url = crate::http::shown(&probe.url);
+                tracing::info!("stopping: {} {url}, then {} to end", probe.method, shown(within));
+                self.request = Some((probe, within));
             }
         }
     }
 
-    /// Everybody the service has left behind.
-    fn clear_out(&self, signal: i32) {
+    /// Everybody the service has left behind. Whether there is anybody we may signal.
+    fn clear_out(&self, signal: i32) -> bool {
+        let mut family = descendants();
         if nix::unistd::getpid() == Pid::from_raw(1) {
-            // All of our own PID namespace but ourselves (kill(2)).
-            self.signal(-1, signal);
-            return;
+            // All of our own PID namespace but ourselves; that it may signal none of them kill(2) does not say.
+            let heard = |pid: &i32| system::send_signal(*pid, 0).is_ok();
+            return self.signal(-1, signal) && (family.is_empty() || family.iter().any(heard));
         }
-        match &descendants()[..] {
-            // Without /proc, the group of the service is all that is known.
-            [] => self.signal(-self.pid, signal),
-            family => family.iter().for_each(|pid| self.signal(*pid, signal)),
+        // Without /proc, the group of the service is all that is known.
+        if family.is_empty() {
+            family.insert(-self.pid);
         }
+        family.into_iter().filter(|pid| self.signal(*pid, signal)).count() > 0
     }
 
     /// Takes every child that has ended; SIGCHLD may stand for many.
@@ -397,16 +469,24 @@ impl Supervisor<'_> {
 
     /// Only where somebody is left is there anybody to clear out.
     fn ended(&mut self, state: State, exit: Exit) -> State {
-        let (next, actions) = step(state, Event::MainEnded(exit), self.ladder.len(), self.limit);
+        (self.events)(Happened::MainEnded { status: exit.status() });
         if matches!(system::peek(), Ok(Reaped::NoChildren)) {
             return State::Done(exit);
         }
         tracing::debug!("the service has ended and left processes behind");
-        for action in actions {
-            self.act(action);
-        }
-        next
+        self.carry_out(state, Event::MainEnded(exit))
     }
+}
+
+/// `None` where that is further off than the clock goes.
+fn from_now(after: Duration) -> Option<Instant> {
+    Instant::now().checked_add(after)
+}
+
+/// For a message: no fractions of what is longer than a second.
+fn shown(time: Duration) -> String {
+    let whole = if time < Duration::from_secs(1) { time } else { Duration::from_secs_f64(time.as_secs_f64().round()) };
+    crate::value::show_duration(whole.as_millis() as u64)
 }
 
 /// The status of a service that the kernel killed for lack of memory looks like anybody's SIGKILL; that of a shell whose
@@ -430,24 +510,9 @@ pub fn adopt_orphans() {
     }
 }
 
-/// Our children, and theirs, by proc_pid_stat(5); none without /proc. As orphans come to us, these are all.
-fn descendants() -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let parents: Vec<(i32, i32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
-    let mut family = vec![nix::unistd::getpid().as_raw()];
-    let mut next = 0;
-    while let Some(member) = family.get(next).copied() {
-        family.extend(parents.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
-        next += 1;
-    }
-    family.split_off(1)
-}
-
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+/// Our children, and theirs; none without /proc. As orphans come to us, these are all.
+fn descendants() -> BTreeSet<i32> {
+    processes::descendants(nix::unistd::getpid().as_raw(), &processes::all())
 }
 
 /// Runs `future` while PID 1's duties go on: orphans are reaped, and a signal that asks to end ends it.
@@ -479,19 +544,18 @@ fn reap_orphans(events: &dyn Fn(Happened)) {
     }
 }
 
-const _: () = assert!(LAST_SIGNAL == 64);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TERM: Event = Event::Signal(libc::SIGTERM);
+    const TERM: Event = Event::Asked(libc::SIGTERM, Asking::First);
+    const AGAIN: Event = Event::Asked(libc::SIGTERM, Asking::Again);
+    const SAME: Event = Event::Asked(libc::SIGTERM, Asking::Same);
     const ENDED: Exit = Exit::Code(3);
 
     fn run(rungs: usize, events: &[Event]) -> (State, Vec<Action>) {
-        let limit = Some(Duration::from_secs(30));
         events.iter().fold((State::Running, vec![]), |(state, mut done), event| {
-            let (next, actions) = step(state, *event, rungs, limit);
+            let (next, actions) = step(state, *event, rungs);
             done.extend(actions);
             (next, done)
         })
@@ -506,7 +570,7 @@ mod tests {
 
     #[test]
     fn a_second_request_to_stop_and_a_deadline_go_to_the_next_rung_and_the_last_is_kill() {
-        let (state, actions) = run(2, &[TERM, TERM, Event::Deadline]);
+        let (state, actions) = run(2, &[TERM, AGAIN, Event::Deadline]);
         assert_eq!(state, State::Stopping { rung: 2 });
         assert_eq!(actions, [Action::BeginRung(0), Action::BeginRung(1), Action::Kill, Action::Deadline(None)]);
     }
@@ -518,11 +582,11 @@ mod tests {
 
     #[test]
     fn without_a_ladder_signals_pass_through_and_only_term_has_a_deadline() {
-        let (state, actions) = run(0, &[Event::Signal(libc::SIGINT), TERM, Event::Deadline]);
+        let (state, actions) = run(0, &[Event::Asked(libc::SIGINT, Asking::First), TERM, SAME, Event::Deadline]);
         assert_eq!(state, State::Stopping { rung: 0 });
-        let limit = Some(Duration::from_secs(30));
         let (int, term) = (Action::Forward(libc::SIGINT), Action::Forward(libc::SIGTERM));
-        assert_eq!(actions, [int, term, Action::DeadlineAtMost(limit), Action::Kill, Action::Deadline(None)]);
+        let limit = Action::DeadlineOfStop;
+        assert_eq!(actions, [int, term, limit, term, limit, Action::Kill, Action::Deadline(None)]);
     }
 
     /// Behaviours: 103.
@@ -530,9 +594,43 @@ mod tests {
     fn what_is_left_gets_term_then_kill_and_then_nothing_more_is_waited_for() {
         let (state, actions) = run(1, &[Event::MainEnded(ENDED), Event::Deadline, Event::Deadline]);
         assert_eq!(state, State::Done(ENDED));
-        let time = Action::Deadline(Some(STRAGGLER_TIME));
-        assert_eq!(actions, [Action::ClearOut(libc::SIGTERM), time, Action::ClearOut(libc::SIGKILL), time]);
+        let (first, then) = (Action::DeadlineInStop(STRAGGLER_TIME), Action::Deadline(Some(STRAGGLER_TIME)));
+        assert_eq!(actions, [Action::ClearOut(libc::SIGTERM), first, Action::ClearOut(libc::SIGKILL), then]);
         assert_eq!(run(1, &[Event::MainEnded(ENDED), Event::NobodyLeft]).0, State::Done(ENDED));
+    }
+
+    #[test]
+    fn only_a_second_request_to_stop_kills_what_is_left_at_once() {
+        let left = |events: &[Event]| run(1, &[&[Event::MainEnded(ENDED)], events].concat()).0;
+        assert_eq!(left(&[TERM, SAME]), State::Clearing { exit: ENDED, killed: false });
+        assert_eq!(left(&[TERM, AGAIN]), State::Clearing { exit: ENDED, killed: true });
+    }
+
+    #[test]
+    fn what_nobody_may_signal_is_not_waited_for() {
+        assert_eq!(run(1, &[Event::MainEnded(ENDED), Event::NobodyHears]).0, State::Done(ENDED));
+    }
+
+    #[test]
+    fn requests_to_stop_within_a_second_are_one() {
+        assert_eq!(run(2, &[TERM, SAME, SAME]).0, State::Stopping { rung: 0 });
+        let first = Instant::now();
+        let after = |millis: u64| Asking::after(Some(first), first + Duration::from_millis(millis));
+        assert_eq!([Asking::after(None, first), after(0), after(999)], [Asking::First, Asking::Same, Asking::Same]);
+        assert_eq!(after(1000), Asking::Again);
+    }
+
+    #[test]
+    fn the_last_rung_has_the_rest_of_the_stop_and_those_before_it_their_time_or_their_share() {
+        let seconds = Duration::from_secs;
+        let rung = |within: u64| StopRung { action: StopAction::Signal(libc::SIGTERM), within: seconds(within) };
+        let ladder = [rung(270), rung(30)];
+        for (left, first, last) in [(None, 270, 30), (Some(600), 270, 600), (Some(300), 270, 300), (Some(100), 90, 100)]
+        {
+            assert_eq!(time_of_first(&ladder, left.map(seconds)), seconds(first), "{left:?}");
+            assert_eq!(time_of_first(&ladder[1..], left.map(seconds)), seconds(last), "{left:?}");
+        }
+        assert_eq!(time_of_first(&[rung(0), rung(0)], Some(Duration::ZERO)), Duration::ZERO);
     }
 
     /// Behaviours: 17, 32.

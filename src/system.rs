@@ -12,7 +12,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 
 /// Signals are 1 to 64 on Linux, the real-time ones from 32 on (signal(7)).
-pub const LAST_SIGNAL: i32 = 64;
+const LAST_SIGNAL: i32 = 64;
 
 /// How a child ended (waitid(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 //!
 //! Numbers are gathered when somebody asks, from the state and from proc(5), and never in between.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 
 use super::{Health, Phase, State};
+use crate::processes::{self, Process};
 
 /// proc(5) counts in USER_HZ, which is 100 on every architecture Linux runs on today (asm/param.h).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -119,48 +119,13 @@ struct Usage {
 }
 
 fn service_usage(child: i32) -> Usage {
-    let processes = all_processes();
-    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
-    for (pid, process) in &processes {
-        children.entry(process.parent).or_default().push(*pid);
-    }
-    let family = with_descendants(child, &children);
-    let ticks: u64 = family.iter().filter_map(|pid| processes.get(pid)).map(|process| process.ticks).sum();
+    let processes = processes::all();
+    let descendants = processes::descendants(child, &processes);
+    let family: Vec<&Process> =
+        std::iter::once(&child).chain(&descendants).filter_map(|pid| processes.get(pid)).collect();
+    let ticks: u64 = family.iter().map(|process| process.ticks).sum();
     let resident_bytes = resident_bytes(&child.to_string());
-    let alive = family.iter().filter(|pid| processes.contains_key(pid)).count();
-    Usage { resident_bytes, cpu_seconds: ticks as f64 / TICKS_PER_SECOND, processes: alive }
-}
-
-fn with_descendants(root: i32, children: &BTreeMap<i32, Vec<i32>>) -> BTreeSet<i32> {
-    let mut family = BTreeSet::new();
-    let mut next = vec![root];
-    while let Some(pid) = next.pop() {
-        if family.insert(pid) {
-            next.extend(children.get(&pid).into_iter().flatten());
-        }
-    }
-    family
-}
-
-struct Process {
-    parent: i32,
-    /// User and system time, with that of children it has waited for.
-    ticks: u64,
-}
-
-/// In a container these are few; where `/proc` is hidden, none.
-fn all_processes() -> BTreeMap<i32, Process> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| Some((pid, process(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?))).collect()
-}
-
-/// A line of `/proc/PID/stat`. The name in parentheses may hold blanks and parentheses: fields count from the last.
-fn process(stat: &str) -> Option<Process> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-    let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>()).sum::<Result<u64, _>>().ok()?;
-    Some(Process { parent: fields.get(1)?.parse().ok()?, ticks })
+    Usage { resident_bytes, cpu_seconds: ticks as f64 / TICKS_PER_SECOND, processes: family.len() }
 }
 
 /// `VmRSS` of `/proc/PID/status`, which unlike `stat` does not depend on the size of a page.
@@ -174,6 +139,7 @@ fn resident_bytes(pid: &str) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::redact::Secrets;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_exposition_names_every_family_once_and_ends() {
@@ -216,11 +182,5 @@ mod tests {
         assert!(value("dl_entry_service_processes") >= 1.0);
         health.state().most_cpu_seconds = 1e6;
         assert_eq!(value("dl_entry_service_cpu_seconds_total"), 1e6);
-    }
-
-    #[test]
-    fn a_process_name_with_parentheses_does_not_shift_the_fields() {
-        let process = process("42 (a) b (c) S 7 1 1 0 -1 4 1 2 3 4 10 20 30 40 20 0 1 0 5 6 7").unwrap();
-        assert_eq!((process.parent, process.ticks), (7, 100));
     }
 }

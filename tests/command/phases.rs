@@ -1,6 +1,7 @@
 //! A signal is honoured in every phase, and a service never starts without what it depends on.
 
 use crate::demo::{Demo, READY, STOP};
+use crate::signals::ANOTHER_REQUEST;
 use crate::support::{Ended, Running, entry, free_port, get, try_get, until};
 use crate::{LONG, PROMPT};
 use nix::sys::signal::Signal::{self, *};
@@ -253,6 +254,24 @@ fn a_service_that_is_being_stopped_never_becomes_ready_again() {
     assert_eq!(ended.code(), 137, "{}", ended.stderr);
 }
 
+/// Behaviours: 103, 106.
+#[test]
+fn a_service_that_has_ended_is_neither_live_nor_ready_while_what_it_left_is_ended() {
+    let demo = Demo::new(STOP);
+    let left = "trap 'echo asked; sleep 2' TERM; while :; do sleep 0.05; done";
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", format!("setsid sh -c \"{left}\" & sleep 1; exit 4"));
+    let mut running = Running::start(command);
+    running.await_text(LONG, "demo is ready");
+    assert_eq!(get(demo.health, "/livez").0, 200);
+    running.await_text(LONG, "asked\n");
+    for path in ["/livez", "/readyz"] {
+        let (status, body) = get(demo.health, path);
+        assert_eq!((status, body.contains("demo has ended with status 4")), (503, true), "{path}: {body}");
+    }
+    assert_eq!(running.ended(LONG).code(), 4);
+}
+
 /// Behaviours: 30.
 #[test]
 fn while_it_stops_a_second_and_third_request_are_honoured() {
@@ -265,8 +284,10 @@ fn while_it_stops_a_second_and_third_request_are_honoured() {
     running.await_text(LONG, "up\n");
     running.signal(SIGTERM);
     running.await_text(LONG, "asked\n");
+    std::thread::sleep(ANOTHER_REQUEST);
     running.signal(SIGTERM);
     running.await_text(LONG, "stopping: SIGTERM");
+    std::thread::sleep(ANOTHER_REQUEST);
     assert_eq!(stopped(running, SIGTERM).code(), 137);
 }
 
@@ -290,6 +311,7 @@ fn a_rung_that_is_a_request_is_sent_and_one_that_is_refused_leads_on_at_once() {
         silent.await_request();
         let (status, body) = get(demo.health, "/readyz");
         assert_eq!((status, body.contains("draining for ")), (503, true), "{body}");
+        std::thread::sleep(ANOTHER_REQUEST);
         assert_eq!(stopped(running, SIGTERM).code(), 143);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::LONG;
 use crate::demo::{Demo, STOP};
-use crate::signals::{as_pid_1, started};
+use crate::signals::{ANOTHER_REQUEST, as_pid_1, started};
 use crate::support::{Folder, Running, binary, descendants, entry, require_root, until};
 use nix::sys::signal::Signal::*;
 use nix::sys::signal::kill;
@@ -188,6 +188,45 @@ fn what_is_left_behind_gets_time_to_end() {
     assert_eq!((ended.code(), ended.stdout.as_str()), (5, "up\nflushed\n"), "{}", ended.stderr);
 }
 
+/// Behaviours: 30, 103.
+#[test]
+fn a_first_request_to_stop_takes_no_time_from_what_is_left_behind_and_a_second_one_does() {
+    let left = "trap 'echo asked; sleep 2; echo flushed; exit' TERM; echo up; while :; do sleep 0.05; done";
+    for (requests, flushed) in [(1, true), (2, false)] {
+        let mut command = entry(&["sh", "-c", "setsid sh -c \"$LEFT\" & sleep 0.5; exit 5"]);
+        command.env("LEFT", left);
+        let mut running = started(command);
+        running.await_text(LONG, "asked\n");
+        for _ in 0..requests {
+            running.signal(SIGTERM);
+            std::thread::sleep(ANOTHER_REQUEST);
+        }
+        let ended = running.ended(LONG);
+        assert_eq!((ended.code(), ended.stdout.contains("flushed")), (5, flushed), "{}", ended.stderr);
+    }
+}
+
+/// Behaviours: 103.
+#[test]
+fn who_may_not_be_signalled_is_not_waited_for() {
+    require_root("a process that another user may not signal");
+    // Root's, and our child: what a shell left running when it became us.
+    let script = "sleep 1000 >&- 2>&- & exec \"$@\"";
+    let with = |mut command: Command| {
+        command.args(["sh", "-c", script, "sh"]).arg(binary()).args(["sh", "-c", "exit 3"]);
+        command.env("DL_NAME_SERVICE", "off");
+        command
+    };
+    let mut namespace = Command::new("unshare");
+    namespace.args(["-p", "-f", "--mount-proc", "--kill-child"]);
+    for command in [with(Command::new("env")), with(namespace)] {
+        let begun = Instant::now();
+        let ended = Running::start(command).ended(LONG);
+        assert_eq!(ended.code(), 3, "{}", ended.stderr);
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+}
+
 /// Behaviours: 103.
 #[test]
 fn what_is_left_behind_and_does_not_listen_is_killed_with_its_own_children() {
@@ -247,9 +286,11 @@ fn a_status_the_operator_calls_success_is_0_after_a_stop_and_itself_without_one(
     running.signal(SIGTERM);
     assert_eq!(running.ended(LONG).code(), 0);
     assert_eq!(Running::start(command("kill -TERM $$")).ended(LONG).code(), 143);
-    let mut program = entry(&["sh", "-c", "echo up; exec sleep 1000"]);
-    program.env("DL_STOP_SUCCESS", "143");
-    let running = started(program);
-    running.signal(SIGTERM);
-    assert_eq!(running.ended(LONG).code(), 0);
+    for signal in [SIGTERM, SIGINT] {
+        let mut program = entry(&["sh", "-c", "echo up; exec sleep 1000"]);
+        program.env("DL_STOP_SUCCESS", "143,130");
+        let running = started(program);
+        running.signal(signal);
+        assert_eq!(running.ended(LONG).code(), 0);
+    }
 }

@@ -14,6 +14,9 @@ const LISTENER: &str = "for signal in TERM INT HUP QUIT USR1 USR2 WINCH; do trap
 /// Cannot be asked to end.
 const DEAF: &str = "trap '' TERM; echo up; i=0; while [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done";
 
+/// Requests to stop that are closer together are one.
+pub const ANOTHER_REQUEST: Duration = Duration::from_millis(1100);
+
 pub fn started(command: Command) -> Running {
     let mut running = Running::start(command);
     running.await_text(LONG, "up\n");
@@ -296,6 +299,49 @@ fn a_contract_without_a_ladder_has_sigterm_and_half_a_minute() {
     running.await_text(LONG, "stopping: SIGTERM, then 30s to end");
 }
 
+/// Takes its time with what it was asked to end, and says that it did.
+const TIDY: &str = "trap 'sleep 2; echo tidied; exit 3' TERM; echo up; while :; do sleep 0.05; done";
+
+/// Behaviours: 101.
+#[test]
+fn a_longer_stop_timeout_gives_the_last_rung_longer() {
+    let demo = Demo::new("[[stop]]\nsignal = \"SIGTERM\"\nwithin = \"1s\"\n");
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", TIDY).env("DL_STOP_TIMEOUT", "14s");
+    let mut running = started(command);
+    running.signal(SIGTERM);
+    running.await_text(LONG, "stopping: SIGTERM, then 14s to end");
+    let ended = running.ended(LONG);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (3, "up\ntidied\n"), "{}", ended.stderr);
+}
+
+/// Behaviours: 101, 103.
+#[test]
+fn the_stop_timeout_is_for_what_is_left_behind_too() {
+    let script = "sh -c \"$LEFT\" & trap 'exit 4' TERM; while :; do sleep 0.05; done";
+    let mut command = entry(&["sh", "-c", script]);
+    command.env("LEFT", DEAF).env("DL_STOP_TIMEOUT", "1s");
+    let (code, took) = stopped(started(command), SIGTERM);
+    assert_eq!(code, 4);
+    assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&took), "{took:?}");
+}
+
+/// Behaviours: 30.
+#[test]
+fn a_request_to_stop_that_comes_twice_at_once_is_one() {
+    let demo = Demo::new(STOP);
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", TIDY);
+    let running = started(command);
+    for pause in [0, 2, 100] {
+        running.signal(SIGTERM);
+        std::thread::sleep(Duration::from_millis(pause));
+    }
+    running.signal(SIGINT);
+    let ended = running.ended(LONG);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (3, "up\ntidied\n"), "{}", ended.stderr);
+}
+
 /// Behaviours: 26, 101.
 #[test]
 fn a_rung_that_is_over_leads_to_the_next_and_the_last_to_kill() {
@@ -321,8 +367,10 @@ fn a_second_request_to_stop_skips_to_the_next_rung() {
     running.await_text(LONG, "up\nUSR1\n");
     running.signal(SIGHUP);
     running.await_text(LONG, "up\nUSR1\nHUP\n");
+    std::thread::sleep(ANOTHER_REQUEST);
     running.signal(SIGINT);
     running.await_text(LONG, "up\nUSR1\nHUP\nINT\n");
+    std::thread::sleep(ANOTHER_REQUEST);
     let (code, took) = stopped(running, SIGTERM);
     assert_eq!(code, 137);
     assert!(took < PROMPT, "{took:?}");
