@@ -132,7 +132,9 @@ pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
         }
     };
     let targets = arguments.urls.iter().map(|url| wait::parse_target(url)).collect::<Result<Vec<_>, _>>();
-    let targets = targets.map_err(|error| Failure::new(exit::USAGE, error))?;
+    // As for a service: a signal cuts short the wait for a password's pipe.
+    stop_if_asked(&mut signals)?;
+    let targets = targets.map_err(|error| Failure::new(error.status(), error))?;
     block_on(async {
         match supervise::run_to_end(wait::wait_for_all(&targets, total, &|_| {}), &mut signals, &|_| {}).await {
             Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),

@@ -1,6 +1,7 @@
 //! `dl-entry wait URL…`: from a URL to a dependency.
 //!
-//! The name it gets never holds user information or a query, because it is printed. Reads nothing but a password file.
+//! The name it gets never holds user information or a query, because it is printed. Reads nothing but a password file,
+//! and waits for a pipe's writer no longer than for a secret's.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::postgres::SSL_MODES;
+use crate::env::SecretFiles;
+use crate::exit;
 use crate::http;
 use crate::plan::{HttpProbe, PostgresTarget, S3Target, Target, Wait};
 
@@ -47,7 +50,7 @@ pub enum BadTarget {
     BadParameter { name: &'static str, accepted: String },
     /// A password in the URL and another one in a file.
     TwoPasswords { scheme: String },
-    /// The password file cannot be read.
+    /// The password file cannot be read; the reason is said of it.
     PasswordFile { path: PathBuf, reason: String },
 }
 
@@ -71,13 +74,20 @@ impl fmt::Display for BadTarget {
                 write!(f, "the {scheme}:// URL has a password and a password-file\ngive one of them")
             }
             Self::PasswordFile { path, reason } => {
-                write!(f, "the password file {} cannot be read: {reason}", path.display())
+                write!(f, "the password file {} {reason}", path.display())
             }
         }
     }
 }
 
 impl std::error::Error for BadTarget {}
+
+impl BadTarget {
+    /// What to exit with.
+    pub fn status(&self) -> u8 {
+        if let Self::PasswordFile { .. } = self { exit::SECRET_FILE } else { exit::USAGE }
+    }
+}
 
 /// What a URL asks to wait for; no deadline of its own.
 pub fn parse_target(url: &str) -> Result<Wait, BadTarget> {
@@ -293,15 +303,17 @@ impl Parameters {
         self.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
     }
 
-    /// The one in the URL, or the whole file less one newline at its end.
+    /// The one in the URL, or the whole file less one newline at its end, read as a variable's `_FILE` is.
     fn password(&self, url: &Url, scheme: &str) -> Result<Option<String>, BadTarget> {
         match (url.password(), self.get("password-file")) {
             (Some(_), Some(_)) => Err(BadTarget::TwoPasswords { scheme: scheme.to_owned() }),
             (password, None) => Ok(password.map(decoded)),
             (None, Some(path)) => {
-                let contents = std::fs::read_to_string(&path)
-                    .map_err(|error| BadTarget::PasswordFile { path: path.into(), reason: error.to_string() })?;
-                Ok(Some(contents.strip_suffix('\n').unwrap_or(&contents).to_owned()))
+                let path = PathBuf::from(path);
+                match (SecretFiles { directory: None, must_exist: true }).read(&path) {
+                    Ok(secret) => Ok(Some(secret.text)),
+                    Err(reason) => Err(BadTarget::PasswordFile { path, reason }),
+                }
             }
         }
     }

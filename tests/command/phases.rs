@@ -122,6 +122,30 @@ fn a_pipe_that_is_closed_without_a_word_is_an_empty_secret() {
     assert!(ended.stderr.contains(&format!("names {secret}, which is empty")), "{}", ended.stderr);
 }
 
+/// Behaviours: 27, 82.
+#[test]
+fn a_password_file_of_wait_may_be_a_pipe_and_its_mistakes_are_those_of_a_secret() {
+    let demo = Demo::new(STOP);
+    let pipe = fifo(&demo);
+    let port = free_port();
+    let wait = |path: &str| {
+        let url = format!("postgres://u@127.0.0.1:{port}/d?password-file={path}");
+        Running::start(entry(&["wait", &url, "--timeout", "300ms"]))
+    };
+    let silent = wait(&pipe);
+    until(LONG, "it waits for the password", || has_open(&silent, &pipe).then_some(()));
+    assert_never_started(&stopped(silent, SIGTERM), 143);
+
+    let written = wait(&pipe);
+    std::fs::write(&pipe, "hunter22\n").unwrap();
+    let ended = written.ended(LONG);
+    assert_eq!(ended.code(), 69, "{}", ended.stderr);
+
+    let ended = wait("/nonexistent").ended(LONG);
+    assert_eq!(ended.code(), 66);
+    assert!(ended.stderr.contains("the password file /nonexistent cannot be read by uid "), "{}", ended.stderr);
+}
+
 /// Behaviours: 27, 29.
 #[test]
 fn a_stop_while_a_dependency_is_waited_for_is_prompt() {
