@@ -77,18 +77,19 @@ impl Loader<'_> {
         let mut instance = Instance { item: group.name.clone(), values: BTreeMap::new() };
         instance.values.insert("name".into(), tera::Value::normal_string(name));
         instance.values.insert("spelling".into(), tera::Value::normal_string(spelling));
-        for variable in &group.variables {
-            let full_name = format!("{}{spelling}_{}", group.prefix, variable.name);
-            if let Some(value) = self.resolve(&full_name, variable, Some(&instance)) {
-                instance.values.insert(Group::key_of(variable), value.to_tera());
-            }
-        }
+        // Before the variables, whose defaults may go by it.
         if let Some(key) = &group.passthrough {
             let prefix = format!("{}{spelling}__", group.prefix);
             let extra = format!("{}{spelling}_EXTRA", group.prefix);
             let place = format!("{}.{}.{key}", group.name, name.to_lowercase());
             let map = self.passthrough_map(place, &prefix, &extra);
             instance.values.insert(key.clone(), tera::Value::from_serializable(&map));
+        }
+        for variable in &group.variables {
+            let full_name = format!("{}{spelling}_{}", group.prefix, variable.name);
+            if let Some(value) = self.resolve(&full_name, variable, Some(&instance)) {
+                instance.values.insert(Group::key_of(variable), value.to_tera());
+            }
         }
         tera::Value::from_serializable(&instance.values)
     }
