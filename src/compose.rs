@@ -3,8 +3,7 @@
 //! Pure. The files of the plan are `render`'s; this module fills everything else.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tera::Context;
 
+use crate::arguments;
 use crate::contract::{
     Argument, Contract, Http, Postgres, Probe as ProbeSection, S3, Stop, Task as TaskSection, Wait as WaitSection,
 };
@@ -186,17 +186,17 @@ impl Composer {
         let mut argv: Vec<OsString> = Vec::new();
         for argument in &contract.service.command {
             match argument {
-                Argument::Plain(text) => argv.push(argument_of_text(&self.text(PART, text, &self.context)?)),
+                Argument::Plain(text) => argv.push(arguments::bytes_of(&self.text(PART, text, &self.context)?)),
                 Argument::Conditional(argument) => {
                     for context in self.contexts(PART, argument.when.as_ref(), argument.each.as_ref())? {
-                        argv.push(argument_of_text(&self.text(PART, &argument.value, &context)?));
+                        argv.push(arguments::bytes_of(&self.text(PART, &argument.value, &context)?));
                     }
                 }
             }
         }
         argv.retain(|argument| !argument.is_empty());
         if !contract.service.places_arguments {
-            argv.extend(arguments.iter().map(|argument| argument_of_text(argument)));
+            argv.extend(arguments.iter().map(|argument| arguments::bytes_of(argument)));
         }
         if argv.is_empty() {
             return Err(ComposeError::mistake(PART, "it is empty"));
@@ -404,44 +404,6 @@ impl Composer {
     }
 }
 
-// --- arguments ----------------------------------------------------------------------------------------------------
-
-/// Where the 256 characters begin that stand for bytes which are no text: private use, so that no text has them.
-const FIRST_BYTE: u32 = 0x10_F700;
-
-fn byte_of(character: char) -> Option<u8> {
-    u8::try_from(u32::from(character).checked_sub(FIRST_BYTE)?).ok()
-}
-
-/// An operator's argument as text, for expressions: each byte that is not UTF-8 has a character that stands for it.
-pub fn text_of_argument(argument: &OsStr) -> String {
-    let mut text = String::with_capacity(argument.len());
-    let stand_in = |byte: &u8| char::from_u32(FIRST_BYTE + u32::from(*byte)).unwrap_or_default();
-    for chunk in argument.as_bytes().utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match byte_of(character) {
-                // A stand-in that was given becomes four of them, and itself again.
-                Some(_) => text.extend(character.encode_utf8(&mut [0; 4]).as_bytes().iter().map(stand_in)),
-                None => text.push(character),
-            }
-        }
-        text.extend(chunk.invalid().iter().map(stand_in));
-    }
-    text
-}
-
-/// The bytes again.
-fn argument_of_text(text: &str) -> OsString {
-    let mut bytes = Vec::with_capacity(text.len());
-    for character in text.chars() {
-        match byte_of(character) {
-            Some(byte) => bytes.push(byte),
-            None => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    OsString::from_vec(bytes)
-}
-
 fn signal_number(name: &str) -> Result<i32, ComposeError> {
     let unknown = || ComposeError::mistake("the stop ladder", format!("{name:?} is not a signal"));
     Signal::from_str(name).map(|signal| signal as i32).map_err(|_| unknown())
@@ -504,22 +466,5 @@ mod tests {
         assert_eq!(without_credentials("http://h:1/"), "http://h:1/");
         assert_eq!(etcd_name("http://root:hunter2@e1:2379"), "http://e1:2379");
         assert_eq!(etcd_name("e1:2379"), "e1:2379");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_argument_is_itself_again_byte_for_byte() {
-        let stand_in = "\u{10f7ff}".as_bytes();
-        let mut cut_off = stand_in.to_vec();
-        cut_off.pop();
-        for bytes in [b"".as_slice(), b"plain", "späte Größe".as_bytes(), b"\xff\x80a\xc3", stand_in, &cut_off] {
-            let argument = OsStr::from_bytes(bytes);
-            assert_eq!(argument_of_text(&text_of_argument(argument)), argument);
-        }
-        assert_eq!(text_of_argument(OsStr::new("späte Größe")), "späte Größe");
     }
 }

@@ -4,6 +4,7 @@
 
 #![deny(missing_debug_implementations)]
 
+pub mod arguments;
 pub mod catalogue;
 pub mod cli;
 pub mod compose;

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::arguments;
 use crate::catalogue::{self, Package};
 use crate::cli::From;
 use crate::compose;
@@ -158,7 +159,7 @@ fn options_of(own: &Own, contract: &Contract, request: &Request) -> Options {
 
 /// The operator's arguments, less the first words that only stand for the service.
 fn service_arguments(contract: &Contract, arguments: &[OsString]) -> Vec<String> {
-    let texts = arguments.iter().map(|argument| compose::text_of_argument(argument));
+    let texts = arguments.iter().map(|argument| arguments::text_of(argument));
     texts.skip(crate::cli::words_taken(arguments, &contract.service.words)).collect()
 }
 
