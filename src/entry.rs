@@ -26,6 +26,7 @@ pub fn main() -> ExitCode {
     // Secrets will be in this memory: no core dump, no ptrace, `/proc/PID/environ` for root alone. A refusal is said at
     // the drop, which undoes this and does it again; an exec undoes it too, the service's memory being its own.
     let _ = nix::sys::prctl::set_dumpable(false);
+    log::end_on_panic();
     let arguments = cli::normalized(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

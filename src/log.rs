@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind, IsTerminal as _};
 use std::os::fd::AsFd;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -64,10 +64,23 @@ pub fn init(format: Format, level: Level, secrets: &Secrets) {
         started();
         // Fails when a program that embeds this library has a subscriber of its own, which then stays.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines));
-        std::panic::set_hook(Box::new(write_panic));
     } else {
         tracing::callsite::rebuild_interest_cache();
     }
+}
+
+/// From here on a panic, in whatever thread or task, is one line and the end with `exit::INTERNAL`: as PID 1 nobody may
+/// limp on, and the SIGABRT of an abort is not for PID 1 (kill(2)).
+pub fn end_on_panic() {
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    std::panic::set_hook(Box::new(|panic| {
+        while BEGUN.swap(true, Ordering::Relaxed) {
+            // The first one ends us all.
+            std::thread::park();
+        }
+        write_panic(panic);
+        crate::system::end_now(crate::exit::INTERNAL.into());
+    }));
 }
 
 /// Why dl-entry ends: for people as the report it is, on lines of its own; as JSON an event like any other.
@@ -359,13 +372,27 @@ fn piece(text: &[u8]) -> &[u8] {
     &text[..end]
 }
 
+/// How long the message of a panic may take.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// In a thread of its own: where the panic came out of the log itself, a lock of it may be held, or what has panicked
+/// panics again. Then only the place is told, without the message that could not be redacted.
 fn write_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(|location| format!(" at {}:{}", location.file(), location.line()));
+    let place = place.unwrap_or_default();
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic");
-    let place = panic.location().map(|location| format!(" at {}:{}", location.file(), location.line()));
-    let message = format!("internal error{}: {text} (a bug in dl-entry, please report it)", place.unwrap_or_default());
-    write_event(Level::ERROR, Content { message, fields: Vec::new() });
+    let message = format!("internal error{place}: {text} (a bug in dl-entry, please report it)");
+    let (told, telling) = std::sync::mpsc::channel();
+    let teller = std::thread::Builder::new().spawn(move || {
+        write_event(Level::ERROR, Content { message, fields: Vec::new() });
+        told.send(())
+    });
+    if teller.is_err() || telling.recv_timeout(LAST_WORDS).is_err() {
+        let line = format!("dl-entry: internal error{place} (a bug in dl-entry, please report it)\n");
+        write_line(&io::stderr(), &line, &LOST);
+    }
 }
 
 #[cfg(test)]
@@ -467,6 +494,28 @@ mod tests {
         let length = reader.read(&mut taken).unwrap();
         let told = format!("dl-entry: {count} log lines lost, nobody read stderr\nafter\n");
         assert_eq!(String::from_utf8_lossy(&taken[..length]), told);
+    }
+
+    #[test]
+    #[ignore = "run by the next test in a process of its own"]
+    fn panic_inside_the_log() {
+        Secrets::of_this_run().add("PASSWORD", b"hunter22");
+        end_on_panic();
+        let _held = settings();
+        panic!("with hunter22");
+    }
+
+    /// Behaviours: 113.
+    #[test]
+    fn a_panic_inside_the_log_ends_too_and_tells_no_secret() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["log::tests::panic_inside_the_log", "--exact", "--ignored", "--nocapture"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(crate::exit::INTERNAL.into()));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let place =
+            stderr.strip_prefix("dl-entry: internal error at src/log.rs:").unwrap_or_else(|| panic!("{stderr}"));
+        assert!(place.ends_with(" (a bug in dl-entry, please report it)\n") && place.len() < 50, "{stderr}");
     }
 
     #[test]

@@ -8,13 +8,13 @@ use tracing::Level;
 
 /// Runs `test` of this binary, which says what it says and may panic.
 fn process(test: &str) -> Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([&format!("log_lines::{test}"), "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.output().unwrap()
+    command(test).output().unwrap()
 }
 
-fn stderr_lines(test: &str) -> Vec<String> {
-    String::from_utf8(process(test).stderr).unwrap().lines().map(str::to_owned).collect()
+fn command(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([&format!("log_lines::{test}"), "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+    command
 }
 
 #[test]
@@ -67,20 +67,77 @@ fn level_and_message(line: &str) -> (String, String) {
     (parsed["level"].as_str().unwrap().to_owned(), parsed["message"].as_str().unwrap().to_owned())
 }
 
+fn with_a_secret() {
+    Secrets::of_this_run().add("PASSWORD", b"hunter22");
+    log::init(Format::Text, Level::ERROR, Secrets::of_this_run());
+    log::end_on_panic();
+}
+
 #[test]
 #[ignore = "run by the other tests in a process of its own"]
 fn panic_with_a_secret() {
-    Secrets::of_this_run().add("PASSWORD", b"hunter22");
-    log::init(Format::Text, Level::ERROR, Secrets::of_this_run());
-    panic!("no place for aHVudGVyMjI=");
+    with_a_secret();
+    panic!("no place\nfor aHVudGVyMjI=");
+}
+
+#[test]
+#[ignore = "run by the other tests in a process of its own"]
+fn panic_in_a_thread() {
+    with_a_secret();
+    let _ = std::thread::spawn(|| panic!("no place\nfor hunter22")).join();
+    std::thread::sleep(LONG);
+}
+
+#[test]
+#[ignore = "run by the other tests in a process of its own"]
+fn panic_in_a_task() {
+    with_a_secret();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let _ = tokio::spawn(async { panic!("no place\nfor hunter22") }).await;
+        tokio::time::sleep(LONG).await;
+    });
+}
+
+/// Longer than the end of a process takes.
+const LONG: std::time::Duration = std::time::Duration::from_secs(30);
+
+#[test]
+#[ignore = "run by the other tests in a process of its own"]
+fn panics_in_many_threads() {
+    with_a_secret();
+    let threads: Vec<_> = (0..20).map(|_| std::thread::spawn(|| panic!("no place\nfor hunter22"))).collect();
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    std::thread::sleep(LONG);
+}
+
+fn assert_one_redacted_line(output: Output) {
+    assert_eq!(output.status.code(), Some(dl_entry::exit::INTERNAL.into()), "{output:?}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let (_, told) = stderr.split_once("Z ERROR starting   +0.").unwrap_or_else(|| panic!("{stderr}"));
+    let (before, after) = told.split_once("log_lines.rs:").unwrap();
+    assert!(before.ends_with("s internal error at tests/health/"), "{told}");
+    let expected = ": no place\\nfor ‹redacted:PASSWORD› (a bug in dl-entry, please report it)\n";
+    assert!(after.ends_with(expected), "{told}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 /// Behaviours: 84, 113.
 #[test]
-fn a_panic_is_one_redacted_line() {
-    let lines = stderr_lines("panic_with_a_secret");
-    let (_, told) = lines[0].split_once("Z ERROR starting   +0.").unwrap();
-    let (before, after) = told.split_once("log_lines.rs:").unwrap();
-    assert!(before.ends_with("s internal error at tests/health/"), "{told}");
-    assert!(after.ends_with(": no place for ‹redacted:PASSWORD› (a bug in dl-entry, please report it)"), "{told}");
+fn a_panic_anywhere_is_one_redacted_line_and_status_70() {
+    for test in ["panic_with_a_secret", "panic_in_a_thread", "panic_in_a_task", "panics_in_many_threads"] {
+        assert_one_redacted_line(process(test));
+    }
+}
+
+/// Behaviours: 113.
+#[test]
+fn a_panic_of_process_1_is_one_redacted_line_and_status_70() {
+    assert!(nix::unistd::geteuid().is_root(), "run as root: a namespace of process ids is needed");
+    for test in ["panic_with_a_secret", "panic_in_a_task"] {
+        let own = command(test);
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child"]).arg(own.get_program()).args(own.get_args());
+        assert_one_redacted_line(command.output().unwrap());
+    }
 }
