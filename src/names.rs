@@ -22,9 +22,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::unistd::AccessFlags;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use self::protocol::{Group, HEADER, User};
+use self::protocol::{Group, HEADER, Question, User};
 use crate::accounts;
 use crate::exit;
 use crate::privilege::Identity;
@@ -39,9 +40,12 @@ const NAME: &str = "shusr";
 
 /// Lookups answered at the same time; a client beyond that waits in the socket's queue. To be turned away would be
 /// worse than to wait: glibc then asks nobody for its next hundred lookups (`NSS_NSCD_RETRY`).
-const MOST_CONNECTIONS: usize = 16;
+const MOST_CONNECTIONS: usize = 64;
 /// For one lookup in all.
 const DEADLINE: Duration = Duration::from_secs(1);
+/// Who has not asked by now goes when others wait. Every C library asks at once; what comes in between is a pause of
+/// its container (CFS bandwidth control), which without a crowd costs nobody their name.
+const PATIENCE_IN_A_CROWD: Duration = Duration::from_millis(100);
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 
 /// `DL_NAME_SERVICE`: whether a name is given.
@@ -247,10 +251,13 @@ impl Names {
         let listener = self.socket.as_ref().map(|socket| socket.0.try_clone().and_then(UnixListener::from_std));
         let Some(Ok(listener)) = listener else { return std::future::pending().await };
         let mut answered = FuturesUnordered::new();
+        let (crowd, crowded) = watch::channel(false);
         loop {
+            let full = answered.len() >= MOST_CONNECTIONS;
+            crowd.send_if_modified(|crowd| std::mem::replace(crowd, full) != full);
             tokio::select! {
-                stream = accepted(&listener), if answered.len() < MOST_CONNECTIONS =>
-                    answered.push(timeout(DEADLINE, converse(stream, &self.person))),
+                stream = accepted(&listener), if !full =>
+                    answered.push(timeout(DEADLINE, converse(stream, &self.person, crowded.clone()))),
                 Some(_) = answered.next() => {}
             }
         }
@@ -267,15 +274,31 @@ async fn accepted(listener: &UnixListener) -> UnixStream {
 }
 
 /// One lookup a connection; whatever is strange is closed, and the client looks into the files itself.
-async fn converse(mut stream: UnixStream, person: &Identity) -> io::Result<()> {
-    let mut header = [0; HEADER];
-    stream.read_exact(&mut header).await?;
-    let Some(length) = protocol::key_length(&header) else { return Ok(()) };
-    let mut key = vec![0; length];
-    stream.read_exact(&mut key).await?;
-    let Some(question) = protocol::question(&header, &key) else { return Ok(()) };
+async fn converse(mut stream: UnixStream, person: &Identity, crowded: watch::Receiver<bool>) -> io::Result<()> {
+    let asked = tokio::select! {
+        asked = asked(&mut stream) => asked?,
+        () = outstayed(crowded) => return Ok(()),
+    };
+    let Some(question) = asked else { return Ok(()) };
     let (passwd, group) = (read(PASSWD), read(GROUP));
     stream.write_all(&protocol::answer(&question, &with_user(&passwd, person), &with_group(&group, person))).await
+}
+
+async fn asked(stream: &mut UnixStream) -> io::Result<Option<Question>> {
+    let mut header = [0; HEADER];
+    stream.read_exact(&mut header).await?;
+    let Some(length) = protocol::key_length(&header) else { return Ok(None) };
+    let mut key = vec![0; length];
+    stream.read_exact(&mut key).await?;
+    Ok(protocol::question(&header, &key))
+}
+
+/// Ends when somebody has kept others waiting for long enough.
+async fn outstayed(mut crowded: watch::Receiver<bool>) {
+    sleep(PATIENCE_IN_A_CROWD).await;
+    if crowded.wait_for(|crowded| *crowded).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 fn with_user<'a>(passwd: &'a str, person: &'a Identity) -> Vec<User<'a>> {

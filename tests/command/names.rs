@@ -229,3 +229,31 @@ for client in silent: client.connect(\"/run/nscd/socket\")
     let ended = run("rw", &[ON], script);
     assert_eq!(ended.stdout, "0 0 0 0 0 0 0 shusr\n", "{}", ended.stderr);
 }
+
+#[test]
+fn two_hundred_silent_clients_keep_nobody_from_being_answered() {
+    let script = "python3 -c '
+import os, socket, subprocess, time
+silent = [socket.socket(socket.AF_UNIX) for _ in range(200)]
+for client in silent: client.connect(\"/run/nscd/socket\")
+begun = time.monotonic()
+print(subprocess.check_output([\"id\", \"-un\"], text=True), end=\"\")
+took = time.monotonic() - begun
+print(\"in time\" if took < 2 else took)
+'";
+    let ended = run("rw", &[ON], script);
+    assert_eq!(ended.stdout, "shusr\nin time\n", "{}", ended.stderr);
+}
+
+#[test]
+fn a_client_that_pauses_is_answered_where_there_is_no_crowd() {
+    let script = "python3 -c '
+import socket, struct, time
+client = socket.socket(socket.AF_UNIX); client.settimeout(5); client.connect(\"/run/nscd/socket\")
+time.sleep(0.5)
+client.sendall(struct.pack(\"3i\", 2, 1, 7) + b\"123456\\0\")
+print(b\"shusr\" in client.recv(1024))
+'";
+    let ended = run("rw", &[ON], script);
+    assert_eq!(ended.stdout, "True\n", "{}", ended.stderr);
+}
