@@ -76,7 +76,8 @@ fn a_static_program_of_the_other_c_library_finds_it_too() {
     );
     let program = folder.join("name");
     let mut compiler = Command::new(format!("{cache}/zig/bin/python"));
-    compiler.args(["-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-static", "-o"]).arg(&program).arg(source);
+    let target = format!("{}-linux-musl", std::env::consts::ARCH);
+    compiler.args(["-m", "ziglang", "cc", "-target", &target, "-static", "-o"]).arg(&program).arg(source);
     // Where ./dl build has the C library built already.
     compiler.env("ZIG_GLOBAL_CACHE_DIR", format!("{cache}/zig-cache/zig"));
     let compiled = compiler.status().unwrap_or_else(|error| panic!("no zig in {cache}: {error}; run ./dl build"));
