@@ -380,7 +380,9 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 fn write_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map(|location| format!(" at {}:{}", location.file(), location.line()));
     let place = place.unwrap_or_default();
-    let text = panic.payload_as_str().unwrap_or("panic");
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic");
     let message = format!("internal error{place}: {text} (a bug in dl-entry, please report it)");
     let (told, telling) = std::sync::mpsc::channel();
     let teller = std::thread::Builder::new().spawn(move || {
