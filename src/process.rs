@@ -36,6 +36,15 @@ impl Child {
         self.pid.as_raw()
     }
 
+    /// Where its group had the terminal, our own has it again: who runs after us in it would otherwise be stopped by
+    /// its first read (SIGTTIN), or find it closed. Where somebody else has taken it meanwhile, it stays theirs.
+    pub fn return_terminal(&self) {
+        let gone = |group: Pid| system::send_signal(-group.as_raw(), 0) == Err(Errno::ESRCH);
+        if self.terminal && foreground().is_some_and(|group| group == self.pid || gone(group)) {
+            let _ = nix::unistd::tcsetpgrp(std::io::stdin(), nix::unistd::getpgrp());
+        }
+    }
+
     /// Follows a Ctrl-Z, or a read in the background, whose `signal` has stopped the service and not us. With the
     /// terminal back in our hands we stop of the same signal, so that the shell whose job we are sees it, and return
     /// when it resumes us. Where there is no shell the kernel does not stop us (an orphaned group, or process 1):
@@ -254,6 +263,7 @@ impl Prepared {
         // A pipe that cannot be read says as little as one that closed.
         let _ = std::fs::File::from(reader).read_to_end(&mut message);
         let [step, low, high] = message[..] else { return Ok(child) };
+        child.return_terminal();
         let step = if step == Step::Directory as u8 { Step::Directory } else { Step::Execute };
         Err(self.explain(step, Errno::from_raw(i32::from(low) | i32::from(high) << 8)))
     }

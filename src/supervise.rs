@@ -275,6 +275,7 @@ pub async fn supervise(
             waiting = Some(Box::pin(request(probe, within)));
         }
         if let State::Done(exit) = state {
+            child.return_terminal();
             tell_lack_of_memory(exit, kills);
             return Ending { exit, asked: supervisor.asked };
         }

@@ -279,3 +279,17 @@ fn under_a_shell_control_z_gives_it_the_terminal_and_fg_resumes_the_service() {
     terminal.type_in("echo status $?\n");
     terminal.shows("status 5\r\n");
 }
+
+/// Behaviours: 56.
+#[test]
+fn whoever_comes_after_us_in_a_terminal_has_it_again() {
+    for program in ["sh -c 'exit 5'", "/no/such/program", "bash --norc -ic 'exit 5'"] {
+        let script = format!("\"$ENTRY\" init -- {program}; echo ended $?; read line; echo got $line");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).env("ENTRY", crate::support::binary()).env("DL_NAME_SERVICE", "off");
+        let mut terminal = Terminal::start(command);
+        terminal.shows(if program.starts_with('/') { "ended 127\r\n" } else { "ended 5\r\n" });
+        terminal.type_in("word\n");
+        terminal.shows("got word\r\n");
+    }
+}
