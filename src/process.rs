@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{ForkResult, Pid};
 
 use crate::exit;
@@ -26,6 +26,8 @@ use crate::system::{self, Pointers};
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
+    /// Whether its group was made the terminal's foreground one.
+    terminal: bool,
 }
 
 impl Child {
@@ -33,6 +35,50 @@ impl Child {
     pub fn pid(&self) -> i32 {
         self.pid.as_raw()
     }
+
+    /// Where its group had the terminal, our own has it again: who runs after us in it would otherwise be stopped by
+    /// its first read (SIGTTIN), or find it closed. Where somebody else has taken it meanwhile, it stays theirs.
+    pub fn return_terminal(&self) {
+        let gone = |group: Pid| system::send_signal(-group.as_raw(), 0) == Err(Errno::ESRCH);
+        if self.terminal && foreground().is_some_and(|group| group == self.pid || gone(group)) {
+            let _ = nix::unistd::tcsetpgrp(std::io::stdin(), nix::unistd::getpgrp());
+        }
+    }
+
+    /// Follows a Ctrl-Z, or a read in the background, whose `signal` has stopped the service and not us. With the
+    /// terminal back in our hands we stop of the same signal, so that the shell whose job we are sees it, and return
+    /// when it resumes us. Where there is no shell the kernel does not stop us (an orphaned group, or process 1):
+    /// nobody else could ever resume the service, so it goes on at once.
+    pub fn follow_suspension(&self, signal: Signal) {
+        let ours = nix::unistd::getpgrp();
+        let had_terminal = foreground() == Some(self.pid);
+        if had_terminal {
+            let _ = nix::unistd::tcsetpgrp(std::io::stdin(), ours);
+        }
+        if had_terminal || foreground() != Some(ours) {
+            let mut mask = system::every_signal();
+            mask.remove(signal);
+            // The whole job, as from the terminal; taken where it is no longer blocked, which is here.
+            let _ = system::send_signal(0, signal as i32);
+            system::set_signal_mask(&mask);
+            system::set_signal_mask(&system::every_signal());
+        }
+        // Resumed in the foreground, or never stopped; a job in the background is resumed by the SIGCONT we forward.
+        if foreground() == Some(ours) {
+            let _ = nix::unistd::tcsetpgrp(std::io::stdin(), self.pid);
+            let _ = system::send_signal(-self.pid(), libc::SIGCONT);
+        }
+    }
+
+    /// Whether the service shares a terminal with us.
+    pub fn has_terminal(&self) -> bool {
+        self.terminal
+    }
+}
+
+/// The terminal's foreground group.
+fn foreground() -> Option<Pid> {
+    nix::unistd::tcgetpgrp(std::io::stdin()).ok()
 }
 
 /// Why a program could not be started.
@@ -106,7 +152,7 @@ pub fn spawn(command: &CommandLine, _: &Unprivileged) -> Result<Child, SpawnErro
                 // Both sides do it, so that whoever is first finds it done.
                 let _ = nix::unistd::setpgid(child, child);
             }
-            prepared.outcome(child, reader)
+            prepared.outcome(Child { pid: child, terminal }, reader)
         }
     }
 }
@@ -212,11 +258,12 @@ impl Prepared {
     }
 
     /// The pipe closes by itself when exec succeeds.
-    fn outcome(&self, child: Pid, reader: OwnedFd) -> Result<Child, SpawnError> {
+    fn outcome(&self, child: Child, reader: OwnedFd) -> Result<Child, SpawnError> {
         let mut message = Vec::new();
         // A pipe that cannot be read says as little as one that closed.
         let _ = std::fs::File::from(reader).read_to_end(&mut message);
-        let [step, low, high] = message[..] else { return Ok(Child { pid: child }) };
+        let [step, low, high] = message[..] else { return Ok(child) };
+        child.return_terminal();
         let step = if step == Step::Directory as u8 { Step::Directory } else { Step::Execute };
         Err(self.explain(step, Errno::from_raw(i32::from(low) | i32::from(high) << 8)))
     }

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
@@ -168,6 +169,9 @@ impl Asking {
     }
 }
 
+/// What a terminal stops its programs with.
+const PAUSES: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
 fn asks_to_stop(signal: i32) -> bool {
     signal == libc::SIGTERM || signal == libc::SIGINT
 }
@@ -247,6 +251,7 @@ pub async fn supervise(
     let kills = container::memory_kills(Path::new("/"));
     let mut supervisor = Supervisor {
         pid: child.pid(),
+        paused: false,
         ladder,
         limit,
         events,
@@ -270,6 +275,7 @@ pub async fn supervise(
             waiting = Some(Box::pin(request(probe, within)));
         }
         if let State::Done(exit) = state {
+            child.return_terminal();
             tell_lack_of_memory(exit, kills);
             return Ending { exit, asked: supervisor.asked };
         }
@@ -277,6 +283,9 @@ pub async fn supervise(
             signal = signals.next() => match signal {
                 libc::SIGCHLD => {
                     state = supervisor.reap(state);
+                    if matches!(state, State::Running | State::Stopping { .. }) {
+                        supervisor.follow_suspension(&child);
+                    }
                     continue;
                 }
                 signal => supervisor.received(signal, state),
@@ -319,6 +328,8 @@ async fn answered(waiting: &mut Option<Request<'_>>) -> Result<(), String> {
 
 struct Supervisor<'a> {
     pid: i32,
+    /// Whether we have passed on a signal that stops it, until one that resumes it.
+    paused: bool,
     ladder: &'a [StopRung],
     limit: Option<Duration>,
     events: &'a dyn Fn(Happened),
@@ -365,7 +376,12 @@ impl Supervisor<'_> {
     /// What came of it, where that is an event.
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Forward(signal) => self.forward(signal),
+            Action::Forward(signal) => {
+                self.forward(signal);
+                if asks_to_stop(signal) {
+                    self.resume();
+                }
+            }
             Action::BeginRung(rung) => self.begin(rung),
             Action::Kill => {
                 tracing::warn!("the service did not end in time: SIGKILL");
@@ -390,7 +406,28 @@ impl Supervisor<'_> {
     fn forward(&mut self, signal: i32) {
         tracing::debug!("forwarding {}", signals::name(signal));
         self.signal(self.pid, signal);
+        self.paused = signal != libc::SIGCONT && (self.paused || PAUSES.contains(&signal));
         (self.events)(Happened::Forwarded { signal });
+    }
+
+    /// A service that is stopped takes no signal but SIGKILL until it is resumed.
+    fn resume(&mut self) {
+        if system::stopped_by(self.pid).is_some() {
+            tracing::debug!("resuming the service, so that it can end");
+            // With its children, which the same Ctrl-Z may have stopped.
+            self.signal(-self.pid, libc::SIGCONT);
+        }
+    }
+
+    /// What was stopped by the terminal, and not by a signal for us, is not ours alone to resume.
+    fn follow_suspension(&self, child: &Child) {
+        let signal = system::stopped_by(self.pid).filter(|signal| PAUSES.contains(signal));
+        if let Some(signal) = signal.and_then(|signal| Signal::try_from(signal).ok())
+            && child.has_terminal()
+            && !self.paused
+        {
+            child.follow_suspension(signal);
+        }
     }
 
     /// Whether it was sent. Nobody there any more is no error: the status is about to be read.
@@ -422,6 +459,7 @@ impl Supervisor<'_> {
                 self.request = Some((probe, within));
             }
         }
+        self.resume();
     }
 
     /// Everybody the service has left behind. Whether there is anybody we may signal.
@@ -430,13 +468,17 @@ impl Supervisor<'_> {
         if nix::unistd::getpid() == Pid::from_raw(1) {
             // All of our own PID namespace but ourselves; that it may signal none of them kill(2) does not say.
             let heard = |pid: &i32| system::send_signal(*pid, 0).is_ok();
-            return self.signal(-1, signal) && (family.is_empty() || family.iter().any(heard));
+            let sent = self.signal(-1, signal);
+            wake(-1);
+            return sent && (family.is_empty() || family.iter().any(heard));
         }
         // Without /proc, the group of the service is all that is known.
         if family.is_empty() {
             family.insert(-self.pid);
         }
-        family.into_iter().filter(|pid| self.signal(*pid, signal)).count() > 0
+        let heard = family.iter().filter(|pid| self.signal(**pid, signal)).count() > 0;
+        family.iter().for_each(|pid| wake(*pid));
+        heard
     }
 
     /// Takes every child that has ended; SIGCHLD may stand for many.
@@ -476,6 +518,11 @@ impl Supervisor<'_> {
         tracing::debug!("the service has ended and left processes behind");
         self.carry_out(state, Event::MainEnded(exit))
     }
+}
+
+/// Resumes what is stopped, so that it takes the signal before this one. Who is gone or not ours need not.
+fn wake(pid: i32) {
+    let _ = system::send_signal(pid, libc::SIGCONT);
 }
 
 /// `None` where that is further off than the clock goes.

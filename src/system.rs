@@ -47,12 +47,27 @@ pub fn peek() -> Result<Reaped, Errno> {
     wait_id(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
 }
 
-fn wait_id(options: c_int) -> Result<Reaped, Errno> {
+/// The signal that a child is stopped by at this moment; asking again says the same.
+pub fn stopped_by(child: i32) -> Option<i32> {
+    let options = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+    let (result, information) = wait_id_of(libc::P_PID, child as libc::id_t, options);
+    result.ok()?;
+    // SAFETY: after waitid the fields of a child's siginfo are the ones set.
+    let (pid, signal) = unsafe { (information.si_pid(), information.si_status()) };
+    (pid == child).then_some(signal)
+}
+
+fn wait_id_of(kind: libc::idtype_t, id: libc::id_t, options: c_int) -> (Result<c_int, Errno>, libc::siginfo_t) {
     // SAFETY: siginfo_t is plain data for which all zeroes is a value.
     let mut information: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a live siginfo_t of our own.
-    let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut information, options) };
-    match Errno::result(result) {
+    let result = unsafe { libc::waitid(kind, id, &mut information, options) };
+    (Errno::result(result), information)
+}
+
+fn wait_id(options: c_int) -> Result<Reaped, Errno> {
+    let (result, information) = wait_id_of(libc::P_ALL, 0, options);
+    match result {
         Err(Errno::ECHILD) => return Ok(Reaped::NoChildren),
         Err(Errno::EINTR) => return wait_id(options),
         Err(errno) => return Err(errno),

@@ -114,9 +114,30 @@ fn a_stopped_program_has_not_ended_and_waiting_for_it_costs_nothing() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(switches(running.pid()), before);
     assert!(!running.has_ended());
+    // It is resumed for its end.
     running.signal(SIGTERM);
-    kill(main, SIGCONT).unwrap();
     assert_eq!(running.ended(LONG).code(), 143);
+}
+
+/// Behaviours: 20, 101.
+#[test]
+fn a_service_that_is_stopped_hears_its_ladder_and_what_it_leaves_is_resumed_to_end() {
+    let demo = Demo::new(STOP);
+    let mut command = demo.entry(&[]);
+    let left = "trap 'echo left; exit' TERM; kill -STOP $$; sleep 1000";
+    let script = format!("sh -c \"{}\" & trap 'echo tidied; exit 3' TERM; echo up; while :; do sleep 0.05; done", left);
+    command.env("DEMO_SCRIPT", script.replace("$$", "\\$\\$"));
+    let running = started(command);
+    let family = until(LONG, "both run", || Some(descendants(running.pid())).filter(|family| family.len() >= 2));
+    let stopped = |pid: Pid| line(pid, "State").contains("T (stopped)");
+    until(LONG, "one is stopped", || family.iter().any(|pid| stopped(*pid)).then_some(()));
+    kill(family[0], SIGSTOP).unwrap();
+    until(LONG, "the service is stopped", || stopped(family[0]).then_some(()));
+    let begun = Instant::now();
+    running.signal(SIGTERM);
+    let ended = running.ended(LONG);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (3, "up\ntidied\nleft\n"), "{}", ended.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 /// Behaviours: 22.

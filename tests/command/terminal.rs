@@ -221,3 +221,75 @@ fn a_terminal_that_hangs_up_ends_the_service_and_us() {
     terminal.hang_up();
     assert_eq!(terminal.ended(), 129);
 }
+
+/// Says what it reads.
+const READER: &str = "echo up; read line; echo got $line; read line; exit 5";
+
+/// Behaviours: 54.
+#[test]
+fn without_a_shell_around_control_z_does_not_hang_the_service() {
+    let own = crate::support::binary();
+    let mut namespace = Command::new("unshare");
+    namespace.args(["-p", "-f", "--mount-proc", "--kill-child", "setsid", "-c"]).arg(own).args(["sh", "-c", READER]);
+    namespace.env("DL_NAME_SERVICE", "off");
+    for command in [entry(&["sh", "-c", READER]), namespace] {
+        let mut terminal = Terminal::start(command);
+        terminal.shows("up\r\n");
+        terminal.type_in("\x1a");
+        a_moment();
+        terminal.type_in("one\n");
+        terminal.shows("got one\r\n");
+        terminal.type_in("two\n");
+        assert_eq!(terminal.ended(), 5);
+    }
+}
+
+/// Behaviours: 54.
+#[test]
+fn under_a_shell_control_z_gives_it_the_terminal_and_fg_resumes_the_service() {
+    let mut command = Command::new("bash");
+    command.args(["--norc", "-i"]).env("ENTRY", crate::support::binary()).env("READER", READER);
+    command.env("DL_NAME_SERVICE", "off");
+    let mut terminal = Terminal::start(command);
+    terminal.type_in("\"$ENTRY\" init -- sh -c \"$READER\"\n");
+    terminal.shows("up\r\n");
+    for round in 1..=2 {
+        terminal.type_in("\x1a");
+        until(LONG, "it is stopped", || (terminal.screen().matches("Stopped").count() == round).then_some(()));
+        terminal.type_in(&format!("echo shell $((1+{round}))\n"));
+        terminal.shows(&format!("shell {}\r\n", 1 + round));
+        terminal.type_in("fg\n");
+        until(LONG, "it has the terminal", || (terminal.foreground() != terminal.pid()).then_some(()));
+        a_moment();
+    }
+    terminal.type_in("bg\n");
+    terminal.shows("got bg\r\n");
+    terminal.type_in("\x1a");
+    until(LONG, "it is stopped", || (terminal.screen().matches("Stopped").count() == 3).then_some(()));
+    // In the background it stops again at its next read, and says so to the shell.
+    terminal.type_in("bg\n");
+    terminal.type_in("\n");
+    a_moment();
+    terminal.type_in("\n");
+    until(LONG, "it is stopped by its read", || (terminal.screen().matches("Stopped").count() == 4).then_some(()));
+    terminal.type_in("fg\n");
+    a_moment();
+    terminal.type_in("two\n");
+    a_moment();
+    terminal.type_in("echo status $?\n");
+    terminal.shows("status 5\r\n");
+}
+
+/// Behaviours: 56.
+#[test]
+fn whoever_comes_after_us_in_a_terminal_has_it_again() {
+    for program in ["sh -c 'exit 5'", "/no/such/program", "bash --norc -ic 'exit 5'"] {
+        let script = format!("\"$ENTRY\" init -- {program}; echo ended $?; read line; echo got $line");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).env("ENTRY", crate::support::binary()).env("DL_NAME_SERVICE", "off");
+        let mut terminal = Terminal::start(command);
+        terminal.shows(if program.starts_with('/') { "ended 127\r\n" } else { "ended 5\r\n" });
+        terminal.type_in("word\n");
+        terminal.shows("got word\r\n");
+    }
+}
