@@ -30,7 +30,7 @@ pub struct Own {
     pub health_addr: String,
     /// `DL_WAIT_TIMEOUT`: how long all dependencies may take together.
     pub wait_timeout: Duration,
-    /// `DL_STOP_TIMEOUT`: how long stopping may take altogether, before SIGKILL.
+    /// `DL_STOP_TIMEOUT`: how long stopping may take altogether, to the last SIGKILL.
     pub stop_timeout: Option<Duration>,
     /// `DL_STOP_SUCCESS`: statuses of the service that become 0 where it was asked to stop.
     pub stop_success: Vec<u8>,
@@ -90,7 +90,7 @@ pub const SETTINGS: [About; 14] = [
     about("DL_LOG_LEVEL", "info", "Least level that is logged: error, warn, info, debug or trace."),
     about("DL_HEALTH_ADDR", HEALTH_ADDR, "Address of /livez, /readyz, /startupz and /metrics, or off."),
     about("DL_WAIT_TIMEOUT", "5m", "How long all dependencies may take together."),
-    about("DL_STOP_TIMEOUT", "the stop ladder's own times", "How long stopping may take altogether, before SIGKILL."),
+    about("DL_STOP_TIMEOUT", "the stop ladder's own times", "How long a whole stop may take, to the last SIGKILL."),
     about("DL_STOP_SUCCESS", "none", "Statuses that become 0 where the service was asked to stop: 143,130."),
     about("DL_EXEC", "false", "Be replaced by the service once its dependencies answer."),
     about("DL_STRICT", "false", "Unknown variables of the service are errors."),
