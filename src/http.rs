@@ -151,8 +151,8 @@ fn in_words(value: &Value) -> String {
     }
     let text = value.to_string();
     match text.char_indices().nth(SHOWN_JSON) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        Some((end, _)) => format!("{}…", network::quoted(&text[..end])),
+        None => network::quoted(&text),
     }
 }
 

@@ -12,8 +12,13 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 
+use crate::log;
+
 /// How long one address is tried alone before the next one joins (RFC 8305 section 5, "Connection Attempt Delay").
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// The most that is repeated of what the other side says, characters.
+const LONGEST_WORDS: usize = 200;
 
 /// What getaddrinfo(3) says through std, before the part that differs between C libraries.
 const LOOKUP_FAILED: &str = "failed to lookup address information: ";
@@ -67,8 +72,16 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
         }
         match cause_of(innermost) {
             Some(cause) => innermost = cause,
-            None => return innermost.to_string(),
+            None => return quoted(&innermost.to_string()),
         }
+    }
+}
+
+/// Words of the other side: on one line, with nothing a terminal obeys, and cut. Anything may be behind a port.
+pub fn quoted(words: &str) -> String {
+    match words.char_indices().nth(LONGEST_WORDS) {
+        Some((end, _)) => format!("{}…", log::without_controls(&words[..end])),
+        None => log::without_controls(words),
     }
 }
 
@@ -151,6 +164,14 @@ mod tests {
         let wrapped = io::Error::other(io::Error::other(refused));
         assert_eq!(reason(&wrapped), "connection refused");
         assert_eq!(reason(&io::Error::other("said as it is")), "said as it is");
+    }
+
+    #[test]
+    fn what_the_other_side_says_is_cut_and_has_nothing_a_terminal_obeys() {
+        assert_eq!(quoted("no\n\u{1b}[2J\u{202e}way"), r"no\n\u{1b}[2J\u{202e}way");
+        assert_eq!(quoted(&"ü".repeat(200)), "ü".repeat(200));
+        assert_eq!(quoted(&"ü".repeat(201)), "ü".repeat(200) + "…");
+        assert_eq!(reason(&io::Error::other("a\u{7}b")), r"a\u{7}b");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
 
+use crate::network;
+
 /// What a server's certificate must prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verification {
@@ -114,7 +116,8 @@ pub fn reason(error: &rustls::Error) -> String {
     match error {
         InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
             let presented: Vec<_> = presented.iter().map(|name| bare_name(name)).collect();
-            format!("the certificate is for {} and not for {}", presented.join(", "), expected.to_str())
+            let presented = network::quoted(&presented.join(", "));
+            format!("the certificate is for {presented} and not for {}", expected.to_str())
         }
         InvalidCertificate(CertificateError::UnknownIssuer) => "the certificate's issuer is not trusted".to_owned(),
         InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {

@@ -49,7 +49,7 @@ async fn another_status_is_named_with_the_expected_ones_and_a_redirect_is_not_fo
 
 #[tokio::test]
 async fn what_is_found_at_a_json_pointer_is_told_with_what_was_expected() {
-    let body = r#"{"starting": true, "nodes": [1], "uptime": 2.5, "a/b": "x"}"#;
+    let body = "{\"starting\": true, \"nodes\": [1], \"uptime\": 2.5, \"a/b\": \"x\", \"odd\": \"\u{9b}2J\"}";
     let server = testing::http(vec![Script::answer(200, body)]).await;
     let url = server.url("/v1/info");
     let cases = [
@@ -58,6 +58,7 @@ async fn what_is_found_at_a_json_pointer_is_told_with_what_was_expected() {
         ("/uptime", JsonExpectation::AtLeast(3), "/uptime is 2.5, expected at least 3"),
         ("/a~1b", JsonExpectation::Equals(json!("y")), r#"/a~1b is "x", expected "y""#),
         ("/a~1b", JsonExpectation::AtLeast(0), r#"/a~1b is "x", expected at least 0"#),
+        ("/odd", JsonExpectation::Equals(json!("y")), r#"/odd is "\u{9b}2J", expected "y""#),
         ("/absent", JsonExpectation::AtLeast(0), "/absent is not in the answer"),
     ];
     for (pointer, expectation, told) in cases {
