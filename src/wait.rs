@@ -211,7 +211,7 @@ async fn try_once(target: &Target, allowed: Duration) -> Result<(), Miss> {
         Target::Http(probe) => http_answers(probe).await,
         Target::Postgres(target) => postgres::login(target, allowed).await,
         Target::S3(target) => s3_answers(target).await,
-        Target::Etcd { endpoints } => etcd::one_is_healthy(endpoints).await,
+        Target::Etcd { endpoints } => etcd::one_is_healthy(endpoints, allowed).await,
     }
 }
 

@@ -276,6 +276,13 @@ async fn an_etcd_without_a_leader_is_not_healthy_and_one_healthy_member_is_enoug
     );
     assert_eq!(told, [both]);
 
+    let silent = testing::http(vec![Script::Silence]).await;
+    let url = format!("etcd://127.0.0.1:{},127.0.0.1:{port}", silent.port);
+    let (_, told) = watch(&[wait_for(&url)], Duration::from_millis(600)).await;
+    let both =
+        format!("{url}: {}: no answer; http://127.0.0.1:{port}/health: connection refused", silent.url("/health"));
+    assert_eq!(told, [both]);
+
     let healthy = testing::http(vec![Script::answer(200, r#"{"health":"true"}"#)]).await;
     let url = format!("etcd://127.0.0.1:{port},127.0.0.1:{}", healthy.port);
     let (outcome, _) = watch(&[wait_for(&url)], Duration::from_secs(5)).await;
