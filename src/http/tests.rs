@@ -199,6 +199,30 @@ async fn a_certificate_for_another_name_or_from_a_stranger_is_told_apart() {
 }
 
 #[tokio::test]
+async fn an_authority_as_a_server_and_a_common_name_alone_are_told() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = authority.self_signed(&key).unwrap();
+    let server = testing::https_with(certificate.der().clone(), &certificate.pem(), &key).await;
+    let url = format!("https://localhost:{}/", server.port);
+    let told = unmet(&probe(&url), ATTEMPT).await;
+    let authority = "the server shows the certificate of an authority (CA:TRUE), which must itself be a trusted one";
+    assert_eq!(told, format!("{url}: {authority}"));
+    ask(&HttpProbe { root_certificate: Some(server.root.clone()), ..probe(&url) }, ATTEMPT).await.unwrap();
+
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    let certificate = params.self_signed(&key).unwrap();
+    let server = testing::https_with(certificate.der().clone(), &certificate.pem(), &key).await;
+    let url = format!("https://localhost:{}/", server.port);
+    let trusting = HttpProbe { root_certificate: Some(server.root.clone()), ..probe(&url) };
+    let told = unmet(&trusting, ATTEMPT).await;
+    let nameless = "the certificate has no subjectAltName, and a common name does not count; it must have localhost";
+    assert_eq!(told, format!("{url}: {nameless}"));
+}
+
+#[tokio::test]
 async fn a_plain_server_and_a_missing_root_are_named() {
     let server = testing::http(vec![Script::answer(200, "")]).await;
     let url = format!("https://localhost:{}/", server.port);
