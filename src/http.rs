@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, ClientBuilder, Method, Response};
 use serde_json::Value;
 use url::{Host, Url};
@@ -151,8 +152,8 @@ fn in_words(value: &Value) -> String {
     }
     let text = value.to_string();
     match text.char_indices().nth(SHOWN_JSON) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        Some((end, _)) => format!("{}…", network::quoted(&text[..end])),
+        None => network::quoted(&text),
     }
 }
 
@@ -231,9 +232,22 @@ async fn client_for(url: &Url, request: &Request<'_>, timeout: Duration) -> Resu
     Ok(Client::builder()
         .tls_backend_preconfigured(config.map_err(Reason::Tls)?)
         .connect_timeout(timeout.mul_f32(SHARE_TO_CONNECT))
+        .dns_resolver(Names)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("dl-entry/", env!("CARGO_PKG_VERSION"))))
+}
+
+/// Names as everywhere else in the program, a silent name server included.
+struct Names;
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = network::addresses(name.as_str(), 0).await?;
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
 }
 
 fn verification(url: &Url, request: &Request<'_>) -> Result<Verification, Reason> {

@@ -252,7 +252,7 @@ fn push_value(line: &mut String, value: &serde_json::Value) {
     }
 }
 
-fn without_controls(text: &str) -> String {
+pub(crate) fn without_controls(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     push_without_controls(&mut clean, text);
     clean

@@ -12,15 +12,28 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 
+use crate::log;
+
 /// How long one address is tried alone before the next one joins (RFC 8305 section 5, "Connection Attempt Delay").
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// A look-up takes no longer, so that a silent name server is told of before the attempt is over. musl asks a second
+/// time after half of resolv.conf(5)'s 5 s.
+const LOOKUP: Duration = Duration::from_millis(3500);
+
+/// The most that is repeated of what the other side says, characters.
+const LONGEST_WORDS: usize = 200;
 
 /// What getaddrinfo(3) says through std, before the part that differs between C libraries.
 const LOOKUP_FAILED: &str = "failed to lookup address information: ";
 
 /// The addresses of a name, in the order the system prefers them; looked up anew each time.
 pub async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let found: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(|error| reason(&error))?.collect();
+    let looked_up = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, port))).await;
+    let looked_up = looked_up.map_err(|_| {
+        format!("the name cannot be resolved (the name server does not answer within {})", in_words(LOOKUP))
+    })?;
+    let found: Vec<_> = looked_up.map_err(|error| reason(&error))?.collect();
     if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
 }
 
@@ -67,8 +80,16 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
         }
         match cause_of(innermost) {
             Some(cause) => innermost = cause,
-            None => return innermost.to_string(),
+            None => return quoted(&innermost.to_string()),
         }
+    }
+}
+
+/// Words of the other side: on one line, with nothing a terminal obeys, and cut. Anything may be behind a port.
+pub fn quoted(words: &str) -> String {
+    match words.char_indices().nth(LONGEST_WORDS) {
+        Some((end, _)) => format!("{}…", log::without_controls(&words[..end])),
+        None => log::without_controls(words),
     }
 }
 
@@ -84,6 +105,9 @@ fn error_in_words(error: &(dyn Error + 'static)) -> Option<String> {
     }
     let error = error.downcast_ref::<io::Error>()?;
     if let Some(detail) = error.to_string().strip_prefix(LOOKUP_FAILED) {
+        // EAI_AGAIN, as musl and glibc have it, leaves open who is to try again.
+        let is_server = matches!(detail, "Try again" | "Temporary failure in name resolution");
+        let detail = if is_server { "the name server fails or does not answer" } else { detail };
         return Some(format!("the name cannot be resolved ({detail})"));
     }
     let text = match error.kind() {
@@ -151,6 +175,23 @@ mod tests {
         let wrapped = io::Error::other(io::Error::other(refused));
         assert_eq!(reason(&wrapped), "connection refused");
         assert_eq!(reason(&io::Error::other("said as it is")), "said as it is");
+    }
+
+    #[test]
+    fn what_the_other_side_says_is_cut_and_has_nothing_a_terminal_obeys() {
+        assert_eq!(quoted("no\n\u{1b}[2J\u{202e}way"), r"no\n\u{1b}[2J\u{202e}way");
+        assert_eq!(quoted(&"ü".repeat(200)), "ü".repeat(200));
+        assert_eq!(quoted(&"ü".repeat(201)), "ü".repeat(200) + "…");
+        assert_eq!(reason(&io::Error::other("a\u{7}b")), r"a\u{7}b");
+    }
+
+    #[test]
+    fn a_name_server_that_fails_is_told_from_a_name_it_does_not_know() {
+        let told = |detail: &str| reason(&io::Error::other(format!("{LOOKUP_FAILED}{detail}")));
+        let failing = "the name cannot be resolved (the name server fails or does not answer)";
+        assert_eq!(told("Try again"), failing);
+        assert_eq!(told("Temporary failure in name resolution"), failing);
+        assert_eq!(told("Name does not resolve"), "the name cannot be resolved (Name does not resolve)");
     }
 
     #[test]

@@ -138,7 +138,10 @@ pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
     block_on(async {
         match supervise::run_to_end(wait::wait_for_all(&targets, total, &|_| {}), &mut signals, &|_| {}).await {
             Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
-            Ok(Err(pending)) => Err(Failure::new(exit::DEPENDENCY, pending)),
+            Ok(Err(pending)) => {
+                let set_by = if arguments.timeout.is_some() { "--timeout" } else { pending.set_by };
+                Err(Failure::new(exit::DEPENDENCY, wait::Pending { set_by, ..pending }))
+            }
             Ok(Ok(())) => Ok(0),
         }
     })

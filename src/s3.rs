@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use url::{Host, Url};
 
 use crate::http::{self, Answer, Reason, Request};
+use crate::network;
 use crate::plan::S3Target;
 
 /// Everything but the unreserved characters of RFC 3986, as AWS's `UriEncode` wants it.
@@ -280,12 +281,12 @@ fn address(server: &S3Target, bucket: Option<&str>, query: &str) -> Result<Url, 
 }
 
 fn refusal(call: &'static str, answer: &Answer) -> S3Error {
-    let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(network::quoted);
     let text = String::from_utf8_lossy(&answer.body);
     let document = roxmltree::Document::parse(&text).ok();
     let element = |name: &str| {
         let found = document.as_ref()?.descendants().find(|node| node.tag_name().name() == name)?;
-        Some(found.text()?.chars().take(200).collect::<String>())
+        found.text().map(network::quoted)
     };
     // HEAD's answer carries no more than this.
     let region = header("x-amz-bucket-region").filter(|_| answer.status == 301);
@@ -489,6 +490,7 @@ mod tests {
             ),
             (503, "SlowDown", "Please reduce", "ListBuckets answered 503 SlowDown: Please reduce"),
             (403, "AccessDenied", "Access Denied.", "ListBuckets answered 403 AccessDenied: Access Denied."),
+            (403, "AccessDenied", "a\nb\u{9b}2J", r"ListBuckets answered 403 AccessDenied: a\nb\u{9b}2J"),
         ];
         let scripts = answers.iter().map(|(status, code, text, _)| Script::answer(*status, &refusal_body(code, text)));
         let served = testing::http(scripts.collect()).await;
@@ -498,7 +500,7 @@ mod tests {
             assert_eq!(error.to_string(), told);
             verdicts.push((error.is_wrong_credentials(), error.may_pass()));
         }
-        assert_eq!(verdicts, [(true, false), (false, true), (false, false)]);
+        assert_eq!(verdicts, [(true, false), (false, true), (false, false), (false, false)]);
     }
 
     #[tokio::test]

@@ -17,6 +17,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
 
+use crate::network;
+
 /// What a server's certificate must prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verification {
@@ -85,15 +87,14 @@ fn build(verification: Verification, root: Option<&Path>) -> Result<ClientConfig
 
 fn issuer_verifier(root: Option<&Path>, provider: &Arc<CryptoProvider>, any_name: bool) -> Result<Issuer, TlsError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let own = match root {
-        Some(path) => {
-            add_root(&mut roots, path).map_err(|reason| TlsError::RootCertificate { path: path.to_owned(), reason })?
-        }
-        None => Vec::new(),
-    };
+    let mut trusted = rustls_native_certs::load_native_certs().certs;
+    roots.add_parsable_certificates(trusted.iter().cloned());
+    if let Some(path) = root {
+        let added = add_root(&mut roots, path);
+        trusted.extend(added.map_err(|reason| TlsError::RootCertificate { path: path.to_owned(), reason })?);
+    }
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
-    Ok(Issuer { chain: chain.map_err(|_| TlsError::NoRoots)?, own, any_name })
+    Ok(Issuer { chain: chain.map_err(|_| TlsError::NoRoots)?, trusted, any_name })
 }
 
 /// Trusts the certificates of a PEM file, which holds at least one, and returns them.
@@ -112,9 +113,18 @@ fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer
 pub fn reason(error: &rustls::Error) -> String {
     use rustls::Error::{InvalidCertificate, InvalidMessage as Garbled};
     match error {
+        InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented })
+            if presented.is_empty() =>
+        {
+            format!(
+                "the certificate has no subjectAltName, and a common name does not count; it must have {}",
+                expected.to_str()
+            )
+        }
         InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
             let presented: Vec<_> = presented.iter().map(|name| bare_name(name)).collect();
-            format!("the certificate is for {} and not for {}", presented.join(", "), expected.to_str())
+            let presented = network::quoted(&presented.join(", "));
+            format!("the certificate is for {presented} and not for {}", expected.to_str())
         }
         InvalidCertificate(CertificateError::UnknownIssuer) => "the certificate's issuer is not trusted".to_owned(),
         InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
@@ -123,12 +133,20 @@ pub fn reason(error: &rustls::Error) -> String {
         InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
             "the certificate is not valid yet".to_owned()
         }
+        InvalidCertificate(CertificateError::Other(other)) if is_about_authority(other) => {
+            "the server shows the certificate of an authority (CA:TRUE), which must itself be a trusted one".to_owned()
+        }
         InvalidCertificate(CertificateError::BadEncoding) => {
             "the certificate cannot be read: only one of X.509 version 3 can be verified".to_owned()
         }
         Garbled(InvalidMessage::InvalidContentType) => "the server does not speak TLS on this port".to_owned(),
         other => format!("TLS failed: {other}"),
     }
+}
+
+/// webpki's error has no other way out of rustls than its name.
+fn is_about_authority(error: &rustls::OtherError) -> bool {
+    format!("{error:?}").contains("CaUsedAsEndEntity")
 }
 
 /// rustls lists a certificate's names as `DnsName("localhost")`.
@@ -141,15 +159,15 @@ fn bare_name(name: &str) -> &str {
 #[derive(Debug)]
 struct Issuer {
     chain: Arc<WebPkiServerVerifier>,
-    /// The certificates the operator trusts by name of their file.
-    own: Vec<CertificateDer<'static>>,
+    /// Every certificate that is trusted: the system's, which SSL_CERT_FILE may name, and the configured ones.
+    trusted: Vec<CertificateDer<'static>>,
     any_name: bool,
 }
 
 impl Issuer {
-    /// A server that shows the very certificate the operator trusts, its own authority, as self-signed ones are: webpki
-    /// takes no authority for a server, while OpenSSL and Java do.
-    fn shows_our_own(
+    /// A server that shows a certificate that is trusted itself, its own authority, as self-signed ones are: webpki takes
+    /// no authority for a server, while OpenSSL and Java do.
+    fn shows_a_trusted_one(
         &self,
         shown: &CertificateDer<'_>,
         name: &ServerName<'_>,
@@ -178,8 +196,8 @@ impl ServerCertVerifier for Issuer {
             Err(InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) if self.any_name => {
                 Ok(ServerCertVerified::assertion())
             }
-            Err(InvalidCertificate(Other(_))) if self.own.iter().any(|own| own == end_entity) => {
-                self.shows_our_own(end_entity, server_name)
+            Err(InvalidCertificate(Other(_))) if self.trusted.iter().any(|one| one == end_entity) => {
+                self.shows_a_trusted_one(end_entity, server_name)
             }
             verdict => verdict,
         }

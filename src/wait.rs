@@ -53,12 +53,14 @@ pub struct Pending {
     pub dependencies: Vec<(String, String)>,
     /// How many were waited for.
     pub of: usize,
+    /// Where the total deadline was set.
+    pub set_by: &'static str,
 }
 
 /// What ended the wait.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The time for all of them (`DL_WAIT_TIMEOUT`) is over.
+    /// The time for all of them (`DL_WAIT_TIMEOUT` or `--timeout`) is over.
     TotalDeadline(Duration),
     /// The time of this one is over.
     OwnDeadline { name: String, timeout: Duration },
@@ -80,7 +82,7 @@ impl fmt::Display for Pending {
             write!(f, "\n  {name}: {}", error.replace('\n', "\n    "))?;
         }
         match self.ending {
-            Ending::TotalDeadline(_) => f.write_str("\nset DL_WAIT_TIMEOUT higher if they only need more time"),
+            Ending::TotalDeadline(_) => write!(f, "\nset {} higher if they only need more time", self.set_by),
             Ending::OwnDeadline { .. } | Ending::Refused { .. } => Ok(()),
         }
     }
@@ -114,7 +116,7 @@ fn pending(ending: Ending, dependencies: &[Dependency]) -> Pending {
         let error = one.last_error.borrow().clone();
         (one.wait.name.clone(), error.unwrap_or_else(|| "no answer yet".to_owned()))
     });
-    Pending { ending, dependencies: told.collect(), of: dependencies.len() }
+    Pending { ending, dependencies: told.collect(), of: dependencies.len(), set_by: "DL_WAIT_TIMEOUT" }
 }
 
 /// One dependency while it is waited for.
@@ -211,7 +213,7 @@ async fn try_once(target: &Target, allowed: Duration) -> Result<(), Miss> {
         Target::Http(probe) => http_answers(probe).await,
         Target::Postgres(target) => postgres::login(target, allowed).await,
         Target::S3(target) => s3_answers(target).await,
-        Target::Etcd { endpoints } => etcd::one_is_healthy(endpoints).await,
+        Target::Etcd { endpoints } => etcd::one_is_healthy(endpoints, allowed).await,
     }
 }
 

@@ -49,7 +49,7 @@ async fn another_status_is_named_with_the_expected_ones_and_a_redirect_is_not_fo
 
 #[tokio::test]
 async fn what_is_found_at_a_json_pointer_is_told_with_what_was_expected() {
-    let body = r#"{"starting": true, "nodes": [1], "uptime": 2.5, "a/b": "x"}"#;
+    let body = "{\"starting\": true, \"nodes\": [1], \"uptime\": 2.5, \"a/b\": \"x\", \"odd\": \"\u{9b}2J\"}";
     let server = testing::http(vec![Script::answer(200, body)]).await;
     let url = server.url("/v1/info");
     let cases = [
@@ -58,6 +58,7 @@ async fn what_is_found_at_a_json_pointer_is_told_with_what_was_expected() {
         ("/uptime", JsonExpectation::AtLeast(3), "/uptime is 2.5, expected at least 3"),
         ("/a~1b", JsonExpectation::Equals(json!("y")), r#"/a~1b is "x", expected "y""#),
         ("/a~1b", JsonExpectation::AtLeast(0), r#"/a~1b is "x", expected at least 0"#),
+        ("/odd", JsonExpectation::Equals(json!("y")), r#"/odd is "\u{9b}2J", expected "y""#),
         ("/absent", JsonExpectation::AtLeast(0), "/absent is not in the answer"),
     ];
     for (pointer, expectation, told) in cases {
@@ -195,6 +196,30 @@ async fn a_certificate_for_another_name_or_from_a_stranger_is_told_apart() {
     let trusting = HttpProbe { root_certificate: Some(server.root.clone()), ..probe(&url) };
     ask(&trusting, ATTEMPT).await.unwrap();
     assert_eq!(unmet(&probe(&url), ATTEMPT).await, format!("{url}: the certificate's issuer is not trusted"));
+}
+
+#[tokio::test]
+async fn an_authority_as_a_server_and_a_common_name_alone_are_told() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = authority.self_signed(&key).unwrap();
+    let server = testing::https_with(certificate.der().clone(), &certificate.pem(), &key).await;
+    let url = format!("https://localhost:{}/", server.port);
+    let told = unmet(&probe(&url), ATTEMPT).await;
+    let authority = "the server shows the certificate of an authority (CA:TRUE), which must itself be a trusted one";
+    assert_eq!(told, format!("{url}: {authority}"));
+    ask(&HttpProbe { root_certificate: Some(server.root.clone()), ..probe(&url) }, ATTEMPT).await.unwrap();
+
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    let certificate = params.self_signed(&key).unwrap();
+    let server = testing::https_with(certificate.der().clone(), &certificate.pem(), &key).await;
+    let url = format!("https://localhost:{}/", server.port);
+    let trusting = HttpProbe { root_certificate: Some(server.root.clone()), ..probe(&url) };
+    let told = unmet(&trusting, ATTEMPT).await;
+    let nameless = "the certificate has no subjectAltName, and a common name does not count; it must have localhost";
+    assert_eq!(told, format!("{url}: {nameless}"));
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ fn miss(error: Error) -> Miss {
             reason => Miss::NotYet(reason.to_owned()),
         };
     };
-    let told = format!("{} ({})", answer.message(), answer.code().code());
+    let told = format!("{} ({})", network::quoted(answer.message()), network::quoted(answer.code().code()));
     if FINAL.contains(answer.code()) { Miss::Never(told) } else { Miss::NotYet(told) }
 }
 

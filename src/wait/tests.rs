@@ -173,7 +173,10 @@ async fn a_postgresql_that_is_starting_up_is_not_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
-        for answer in [postgres_error("57P03", "the database system is starting up"), postgres_error("3D000", "no db")]
+        let hostile = "x\n  tcp://db:5432: ready\u{1b}[2J";
+        let starting = "the database system is starting up";
+        for answer in
+            [postgres_error("57P03", starting), postgres_error("XX000", hostile), postgres_error("3D000", "no db")]
         {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut startup = [0; 256];
@@ -185,7 +188,11 @@ async fn a_postgresql_that_is_starting_up_is_not_ready() {
     let name = wait.name.clone();
     let (outcome, told) = watch(&[wait], Duration::from_secs(10)).await;
     server.await.unwrap();
-    let changes = [format!("{name}: the database system is starting up (57P03)"), format!("{name}: no db (3D000)")];
+    let changes = [
+        format!("{name}: the database system is starting up (57P03)"),
+        format!(r"{name}: x\n  tcp://db:5432: ready\u{{1b}}[2J (XX000)"),
+        format!("{name}: no db (3D000)"),
+    ];
     assert_eq!(told, changes);
     assert_eq!(outcome.unwrap_err().ending, Ending::Refused { name });
 }
@@ -267,6 +274,13 @@ async fn an_etcd_without_a_leader_is_not_healthy_and_one_healthy_member_is_enoug
          http://127.0.0.1:{}/health /health is \"false\", expected \"true\"",
         leaderless.port
     );
+    assert_eq!(told, [both]);
+
+    let silent = testing::http(vec![Script::Silence]).await;
+    let url = format!("etcd://127.0.0.1:{},127.0.0.1:{port}", silent.port);
+    let (_, told) = watch(&[wait_for(&url)], Duration::from_millis(600)).await;
+    let both =
+        format!("{url}: {}: no answer; http://127.0.0.1:{port}/health: connection refused", silent.url("/health"));
     assert_eq!(told, [both]);
 
     let healthy = testing::http(vec![Script::answer(200, r#"{"health":"true"}"#)]).await;

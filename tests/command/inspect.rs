@@ -454,7 +454,12 @@ fn wait_ends_when_everything_answers_and_names_what_does_not() {
     let waited = ended(entry(&["wait", &missing, &file, "--timeout", "300ms"]));
     assert_eq!(waited.code(), 69);
     let report = format!("dl-entry: 1 of 2 dependencies not ready within 300 ms\n  {missing}: connection refused\n");
-    assert!(waited.stderr.contains(&report), "{}", waited.stderr);
+    let report = |setting: &str| format!("{report}set {setting} higher if they only need more time\n");
+    assert!(waited.stderr.contains(&report("--timeout")), "{}", waited.stderr);
+    let mut command = entry(&["wait", &missing, &file]);
+    command.env("DL_WAIT_TIMEOUT", "300ms");
+    let waited = ended(command);
+    assert!(waited.stderr.contains(&report("DL_WAIT_TIMEOUT")), "{}", waited.stderr);
 }
 
 // --- health -------------------------------------------------------------------------------------------------------

@@ -77,6 +77,24 @@ fn a_name_server_that_is_silent_or_not_there_does_not_hold_the_deadline() {
     }
 }
 
+/// Behaviours: 96.
+#[test]
+fn a_silent_name_server_and_an_unknown_name_are_told_apart() {
+    let demo = Demo::new(STOP);
+    let urls = ["tcp://plain.test:8080", "dns://plain.test", "http://plain.test:8080/"];
+    let arguments = [&urls[..], &["--timeout", "4500ms"]].concat();
+    let ended = Running::start(waiting(&demo, "nameserver 127.0.0.9", &arguments)).ended(LONG);
+    for url in urls {
+        let told = "the name cannot be resolved (the name server does not answer within 3.5 s)";
+        assert!(ended.stderr.contains(&format!("\n  {url}: {told}")), "{}", ended.stderr);
+    }
+    let demo = Demo::new(STOP);
+    let command = waiting(&demo, "nameserver 127.0.0.1", &["dns://nobody.test", "--timeout", "500ms"]);
+    let ended = Running::start(command).ended(LONG);
+    assert!(ended.stderr.contains("\n  dns://nobody.test: the name cannot be resolved ("), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("the name server"), "{}", ended.stderr);
+}
+
 /// Behaviours: 27.
 #[test]
 fn a_stop_while_a_name_is_looked_up_is_prompt() {

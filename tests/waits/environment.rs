@@ -45,6 +45,38 @@ fn a_proxy_in_the_environment_is_not_used() {
     assert_eq!(wait_with(&url, &proxies), r#"["ready"]"#);
 }
 
+/// Answers one request with 200, showing this certificate.
+fn answer_once_with(certificate: rustls::pki_types::CertificateDer<'static>, key: &rcgen::KeyPair) -> u16 {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let connection = rustls::ServerConnection::new(std::sync::Arc::new(config)).unwrap();
+        let mut stream = rustls::StreamOwned::new(connection, listener.accept().unwrap().0);
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    });
+    port
+}
+
+/// As `openssl req -x509` makes it.
+#[test]
+fn a_self_signed_certificate_in_ssl_cert_file_is_trusted_as_openssl_trusts_it() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    let folder = server::Folder::new("ssl-cert-file");
+    let file = folder.join("server.pem");
+    std::fs::write(&file, certificate.pem()).unwrap();
+    let url = format!("https://127.0.0.1:{}/", answer_once_with(certificate.der().clone(), &key));
+    let told = wait_with(&url, &[("SSL_CERT_FILE", file.to_str().unwrap()), ("SSL_CERT_DIR", "/nonexistent")]);
+    assert_eq!(told, r#"["ready"]"#);
+}
+
 #[test]
 fn an_image_without_certificates_is_told_and_still_asks_in_plain_http() {
     let rootless = [("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")];
