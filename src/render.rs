@@ -788,8 +788,11 @@ mod tests {
                     use fs.native-s3.enabled before 481";
         let pairs = [
             ("TRINO_CATALOG_A_CONNECTOR_NAME", "hive"),
+            ("TRINO_CATALOG_A_METASTORE_URI", "thrift://metastore:9083"),
             ("TRINO_CATALOG_B_CONNECTOR_NAME", "hive"),
+            ("TRINO_CATALOG_B_METASTORE_URI", "thrift://metastore:9083"),
             ("TRINO_CATALOG_C_CONNECTOR_NAME", "hive"),
+            ("TRINO_CATALOG_C_METASTORE_URI", "thrift://metastore:9083"),
             ("TRINO_CATALOG_A__fs.s3.enabled", "1"),
             ("TRINO_CATALOG_B__fs.s3.enabled", "2"),
             ("TRINO_CATALOG_C_EXTRA", "fs.s3.enabled=3"),
