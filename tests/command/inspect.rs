@@ -443,6 +443,25 @@ fn explain_says_in_words_that_a_default_is_worked_out() {
 }
 
 #[test]
+fn the_version_of_trino_is_its_jars_and_another_one_is_said() {
+    let home = Folder::new("trino-home");
+    std::fs::create_dir(home.join("lib")).unwrap();
+    home.write("lib/io.trino_trino-main-480.jar", "");
+    let asked = |words: &[&str], version: Option<&str>| {
+        let mut command = entry(&[words, &["--service", "trino"]].concat());
+        command.env("TRINO_HOME", home.path()).env("TRINO_CATALOGS", "tpch");
+        command.envs(version.map(|version| ("TRINO_VERSION", version)));
+        ended(command).stdout
+    };
+    let told = asked(&["explain", "TRINO_VERSION"], None);
+    assert!(told.contains("now:        480 (from: default)"), "{told}");
+    assert_eq!(asked(&["check-env"], Some("480")), "the environment of trino is right\n");
+    let said = asked(&["check-env"], Some("476"));
+    let wrong = format!("warning: TRINO_VERSION is 476, and the Trino in {} is 480", home.path().display());
+    assert!(said.contains(&wrong), "{said}");
+}
+
+#[test]
 fn wait_ends_when_everything_answers_and_names_what_does_not() {
     let there = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = format!("tcp://{}", there.local_addr().unwrap());
