@@ -1,8 +1,7 @@
 //! A signal is honoured in every phase, and a service never starts without what it depends on.
 
 use crate::demo::{Demo, READY, STOP};
-use crate::signals::ANOTHER_REQUEST;
-use crate::support::{Ended, Running, entry, free_port, get, try_get, until};
+use crate::support::{ANOTHER_REQUEST, Ended, Running, entry, free_port, get, try_get, until};
 use crate::{LONG, PROMPT};
 use nix::sys::signal::Signal::{self, *};
 use nix::sys::stat::Mode;

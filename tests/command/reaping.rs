@@ -2,8 +2,8 @@
 
 use crate::LONG;
 use crate::demo::{Demo, STOP};
-use crate::signals::{ANOTHER_REQUEST, as_pid_1, started};
-use crate::support::{Folder, Running, binary, descendants, entry, require_root, until};
+use crate::signals::{as_pid_1, started};
+use crate::support::{ANOTHER_REQUEST, Folder, Running, binary, descendants, entry, require_root, until};
 use nix::sys::signal::Signal::*;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;

@@ -1,7 +1,7 @@
 //! PID 1 at work: signals go through, orphans are reaped, the service's status is ours.
 
 use crate::demo::{Demo, STOP};
-use crate::support::{Folder, Running, binary, descendants, entry, require_root, until};
+use crate::support::{ANOTHER_REQUEST, Folder, Running, binary, descendants, entry, require_root, until};
 use crate::{LONG, PROMPT};
 use nix::sys::signal::Signal::{self, *};
 use std::os::unix::fs::PermissionsExt;
@@ -13,9 +13,6 @@ const LISTENER: &str = "for signal in TERM INT HUP QUIT USR1 USR2 WINCH; do trap
     echo up; i=0; while [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done";
 /// Cannot be asked to end.
 const DEAF: &str = "trap '' TERM; echo up; i=0; while [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done";
-
-/// Requests to stop that are closer together are one.
-pub const ANOTHER_REQUEST: Duration = Duration::from_millis(1100);
 
 pub fn started(command: Command) -> Running {
     let mut running = Running::start(command);

@@ -3,7 +3,7 @@
 use crate::minio::Minio;
 use crate::nessie::Nessie;
 use crate::service::{Answer, HOSTILE, LONG, Service, artifact, curl, java_home, turn};
-use crate::support::{Running, free_port, until};
+use crate::support::{ANOTHER_REQUEST, Running, free_port, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
@@ -287,6 +287,7 @@ fn a_second_sigterm_ends_the_drain_and_leaves_the_server_its_own_time() {
     worker.service.await_process();
     running.signal(Signal::SIGTERM);
     let held = request_to_drain(&listener);
+    std::thread::sleep(ANOTHER_REQUEST);
     running.signal(Signal::SIGTERM);
     until(PROMPT, "the second rung", || running.stderr().contains("stopping: SIGTERM, then 30s").then_some(()));
     // The request fails only now, when nobody waits for its answer.
@@ -402,6 +403,7 @@ fn drain_under_load(coordinator: &Trino, worker: &Trino, running: Running) {
 fn stop_without_draining(worker: &Trino, running: Running) {
     running.signal(Signal::SIGTERM);
     until(PROMPT, "a worker that drains", || (worker.service.readyz() == Some(503)).then_some(()));
+    std::thread::sleep(ANOTHER_REQUEST);
     worker.stop(running);
 }
 

@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Requests to stop that are closer together are one.
+pub const ANOTHER_REQUEST: Duration = Duration::from_millis(1100);
+
 /// The binary under test: the one `DL_ENTRY` names (`./dl test` names the static one), or what Cargo has just built.
 pub fn binary() -> PathBuf {
     let named = std::env::var_os("DL_ENTRY").map(PathBuf::from);
