@@ -156,7 +156,22 @@ pub struct Variable {
     /// Whether an empty value is a value. Default: empty means unset.
     #[serde(default)]
     pub keep_empty: bool,
+    /// References in the value that its reader resolves; any other is reported as one that nothing expanded.
+    pub references: Option<References>,
     pub example: Option<String>,
+}
+
+/// The references of a value that its reader resolves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum References {
+    None,
+    /// Trino: `${provider:key}`, and `${USER}` in patterns of user names.
+    Airlift,
+    /// Quarkus: `${key}` and `${key:default}`.
+    Smallrye,
+    /// Every text is meant as it is, quotes, comments and blanks included: a script, a document.
+    Any,
 }
 
 /// `export = true` or `export = "OTHER_NAME"`.

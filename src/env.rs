@@ -24,6 +24,21 @@ const PIPE_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
+    /// Where a variable of an env file is set, and with which value. Empty for the environment of a process.
+    lines: BTreeMap<String, Vec<(Line, OsString)>>,
+}
+
+/// A line of an env file, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub file: PathBuf,
+    pub number: usize,
+}
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.number)
+    }
 }
 
 impl std::fmt::Debug for Environment {
@@ -35,7 +50,7 @@ impl std::fmt::Debug for Environment {
 impl Environment {
     /// This process's environment. Variables that are not UTF-8 are kept as they are.
     pub fn of_process() -> Environment {
-        Environment { variables: std::env::vars_os().collect() }
+        Environment { variables: std::env::vars_os().collect(), lines: BTreeMap::new() }
     }
 
     /// The variables of files in Docker's `--env-file` format, later files winning. These alone are the environment.
@@ -47,20 +62,21 @@ impl Environment {
         for path in paths {
             let bytes = std::fs::read(path)
                 .map_err(|error| format!("{} cannot be read: {}", path.display(), reason(&error)))?;
-            environment.read_lines(&bytes).map_err(|why| format!("{}, {why}", path.display()))?;
+            environment.read_lines(path, &bytes).map_err(|why| format!("{}, {why}", path.display()))?;
         }
         Ok(environment)
     }
 
-    fn read_lines(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn read_lines(&mut self, file: &Path, bytes: &[u8]) -> Result<(), String> {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            self.read_line(line).map_err(|why| format!("line {}: {why}", index + 1))?;
+            let place = Line { file: file.to_owned(), number: index + 1 };
+            self.read_line(place, line).map_err(|why| format!("line {}: {why}", index + 1))?;
         }
         Ok(())
     }
 
-    fn read_line(&mut self, line: &[u8]) -> Result<(), &'static str> {
+    fn read_line(&mut self, place: Line, line: &[u8]) -> Result<(), &'static str> {
         let line = std::str::from_utf8(line).map_err(|_| "not UTF-8 text")?;
         let line = line.strip_suffix('\r').unwrap_or(line).trim_start();
         if line.is_empty() || line.starts_with('#') {
@@ -78,13 +94,33 @@ impl Environment {
             return Err("not a variable; write NAME=value");
         }
         let value = value.or_else(|| std::env::var_os(name));
-        self.variables.extend(value.map(|value| (OsString::from(name), value)));
+        if let Some(value) = value {
+            self.lines.entry(name.to_owned()).or_default().push((place, value.clone()));
+            self.variables.insert(name.into(), value);
+        }
         Ok(())
+    }
+
+    /// The line of an env file that sets a variable: the last one where there are several.
+    pub fn line_of(&self, name: &str) -> Option<&Line> {
+        self.lines.get(name)?.last().map(|(line, _)| line)
+    }
+
+    /// The variables that one env file sets more than once and differently, and on which lines. A later file may set a
+    /// variable again: that is what it is for.
+    pub fn set_twice(&self) -> impl Iterator<Item = (&str, Vec<&Line>)> {
+        self.lines.iter().filter_map(|(name, lines)| {
+            let (last, value) = lines.last()?;
+            let same_file: Vec<&(Line, OsString)> = lines.iter().filter(|(line, _)| line.file == last.file).collect();
+            let differ = same_file.iter().any(|(_, other)| other != value);
+            differ.then(|| (name.as_str(), same_file.into_iter().map(|(line, _)| line).collect()))
+        })
     }
 
     /// For tests and for callers that have the variables at hand.
     pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(pairs: impl IntoIterator<Item = (N, V)>) -> Environment {
-        Environment { variables: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
+        let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Environment { variables, lines: BTreeMap::new() }
     }
 
     /// The value, empty or not.
@@ -300,17 +336,22 @@ mod tests {
     #[test]
     fn an_env_file_is_read_as_docker_reads_it() {
         let mut environment = Environment::default();
-        environment.read_lines("\u{feff}# a\n\nA=1 # not a comment\n  B='x'\r\nC=\nA=2\n".as_bytes()).unwrap();
+        environment
+            .read_lines(Path::new("e"), "\u{feff}# a\n\nA=1 # not a comment\n  B='x'\r\nC=\nA=2\n".as_bytes())
+            .unwrap();
         assert_eq!(environment.get("A"), Some(OsStr::new("2")));
         assert_eq!(environment.get("B"), Some(OsStr::new("'x'")));
         assert_eq!(environment.get("C"), Some(OsStr::new("")));
+        assert_eq!(environment.line_of("A").map(ToString::to_string), Some("e:6".into()));
+        let twice: Vec<_> = environment.set_twice().map(|(name, lines)| (name, lines.len())).collect();
+        assert_eq!(twice, [("A", 2)]);
         for (text, why) in [
             (b"ok=1\nexport X=1".as_slice(), "line 2: not a variable; write NAME=value"),
             (b"HOME ", "line 1: not a variable; write NAME=value"),
             (b"ok=1\n\nX=a\0b\n", "line 3: a NUL byte, which no variable can hold"),
             (b"ok=1\nX=\xff\n", "line 2: not UTF-8 text"),
         ] {
-            assert_eq!(environment.read_lines(text).unwrap_err(), why);
+            assert_eq!(environment.read_lines(Path::new("e"), text).unwrap_err(), why);
         }
         let missing = Environment::from_files(&["/nonexistent/env".into()]).unwrap_err();
         assert_eq!(missing, "/nonexistent/env cannot be read: no such file or directory");

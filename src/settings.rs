@@ -5,6 +5,7 @@
 
 mod groups;
 mod passthrough;
+mod residue;
 mod rules;
 mod secrets;
 mod sources;
@@ -102,6 +103,7 @@ pub fn load(contract: &Contract, environment: &Environment, options: &Options) -
     let links = environment.drop_service_links();
     let mut loader = Loader::new(contract, environment, options);
     loader.report_links(&links);
+    loader.report_twice();
     loader.rename_aliases();
     loader.read_variables();
     loader.read_passthroughs();
@@ -222,6 +224,12 @@ impl<'a> Loader<'a> {
             self.keep_secrets_within(name, &raw.text);
         }
         if self.is_part_of_broken(variable, &raw.text) {
+            self.broken.insert(self.key_of_name(name));
+            self.record(name, variable, None, raw.source);
+            return None;
+        }
+        let source = self.told(name, &raw.source);
+        if given && !self.is_clean(name, variable, &raw.text, &source) {
             self.broken.insert(self.key_of_name(name));
             self.record(name, variable, None, raw.source);
             return None;
@@ -608,7 +616,7 @@ mod tests {
         for (bad, why) in [
             ("minioadmin", "is no secret: it is a well-known default"),
             ("CHANGE_ME_SECURE_PASSWORD", "is no secret: it is a placeholder"),
-            ("prefix_$(openssl rand -hex 12)", "is no secret: it is a shell expression that nothing expanded"),
+            ("prefix_$(openssl rand -hex 12)", "contains a reference that nothing expanded, ${…} or $(…)"),
             ("short", "is shorter than a secret must be"),
         ] {
             let (_, problems) = run(&[("DEMO_PASSWORD", bad)], &options());

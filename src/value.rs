@@ -650,7 +650,39 @@ fn parse_url(text: &str, schemes: &[String]) -> Result<String, String> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("is a URL with a blank in it".into());
     }
-    Ok(text.into())
+    hosts_of(rest).into_iter().find_map(|host| host_mistake(url.scheme(), host)).map_or(Ok(text.into()), Err)
+}
+
+/// The hosts of a URL as they are written; some URLs name several, separated by commas.
+fn hosts_of(url: &str) -> Vec<&str> {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#', ';']).next().unwrap_or(""));
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    hosts.split(',').map(without_port).collect()
+}
+
+fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(host, _)| host)
+}
+
+/// What no client accepts in a URL's host. An underscore passes where the host is looked up by a driver of its own:
+/// java.net.URI, which reads the others, sees no host in it (RFC 3986 section 3.2.2, RFC 1123 section 2.1).
+fn host_mistake(scheme: &str, host: &str) -> Option<String> {
+    let is_uri = matches!(scheme, "http" | "https" | "thrift" | "ws" | "wss");
+    let stray = |c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '[' | ']' | ':' | '%'));
+    match host.chars().find(|c| stray(*c)) {
+        Some(c) => Some(format!("is a URL with {c:?} in its host")),
+        None if is_uri && host.contains('_') => {
+            Some("is a URL with an underscore in its host, which Java and HTTP clients refuse".into())
+        }
+        None => None,
+    }
+}
+
+/// What is wrong with a text that is the URL of a server, as the keys of a service that no contract declares have it.
+pub fn url_mistake(text: &str) -> Option<String> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme)?;
+    let known = ["http", "https", "thrift"].contains(&scheme);
+    known.then(|| hosts_of(text).into_iter().find_map(|host| host_mistake(scheme, host)))?
 }
 
 fn parse_host(text: &str) -> Option<String> {

@@ -82,7 +82,8 @@ impl Loader<'_> {
             let prefix = format!("{}{spelling}__", group.prefix);
             let extra = format!("{}{spelling}_EXTRA", group.prefix);
             let place = format!("{}.{}.{key}", group.name, name.to_lowercase());
-            let map = self.passthrough_map(place, &prefix, &extra);
+            let extend = format!("{}.{key}", group.name);
+            let map = self.passthrough_map(place, &extend, &prefix, &extra);
             instance.values.insert(key.clone(), tera::Value::from_serializable(&map));
         }
         for variable in &group.variables {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::telling::is_secret;
 use super::{Loader, Setting, Source};
-use crate::contract::Passthrough;
+use crate::contract::{Passthrough, References};
 use crate::report::Problem;
 use crate::value::{Value, ValueType};
 
@@ -26,15 +26,43 @@ impl Loader<'_> {
         for Passthrough { key, prefix, extra, literal, keys, .. } in &self.contract.passthrough {
             let mut additions = self.read_additions(prefix, extra);
             self.read_native_names(literal, keys, &mut additions);
+            self.examine_additions(key, &additions);
             let map = self.keep_additions(key.clone(), additions);
             self.settings.context.insert(key.clone(), &map);
         }
     }
 
     /// The further keys of one item of a group; `place` is what `Settings::additions` has them under.
-    pub(super) fn passthrough_map(&mut self, place: String, prefix: &str, extra: &str) -> BTreeMap<String, String> {
+    /// `extend` is how the contract's files call it, `catalog.properties`.
+    pub(super) fn passthrough_map(
+        &mut self,
+        place: String,
+        extend: &str,
+        prefix: &str,
+        extra: &str,
+    ) -> BTreeMap<String, String> {
         let additions = self.read_additions(prefix, extra);
+        self.examine_additions(extend, &additions);
         self.keep_additions(place, additions)
+    }
+
+    fn examine_additions(&mut self, extend: &str, additions: &Additions) {
+        let references = self.references_of(extend);
+        for (key, addition) in additions {
+            self.examine_key(key, addition, references);
+        }
+    }
+
+    /// The references that the reader of a passthrough's file resolves. Keys that go into no file of their own may be
+    /// anything.
+    fn references_of(&self, extend: &str) -> References {
+        let file = self.contract.files.iter().find(|file| file.extend.as_deref() == Some(extend));
+        match file.map(|file| file.format.as_str()) {
+            Some("airlift") => References::Airlift,
+            Some("smallrye") => References::Smallrye,
+            Some(_) => References::None,
+            None => References::Any,
+        }
     }
 
     /// Gives the map that expressions and templates see.

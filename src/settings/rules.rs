@@ -67,7 +67,7 @@ impl Loader<'_> {
         };
         match self.expressions.holds(&condition, context) {
             Ok(true) => {}
-            Ok(false) if self.depends_on_broken(&check.require) || self.is_unknown(&check.require) => {}
+            Ok(false) if self.depends_on_broken(&condition) || self.is_unknown(&check.require) => {}
             Ok(false) => self.report_rule(check, context),
             Err(_) if self.is_unknown(&condition) => {}
             Err(why) => self.report_expression(&check.variables.join(", "), "a rule", &check.require, &why),

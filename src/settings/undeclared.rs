@@ -5,6 +5,9 @@ use super::groups::is_instance_name;
 use crate::report::Problem;
 use crate::spelling::{edit_distance, tolerance};
 
+/// Of shorter prefixes another one is a neighbour too easily.
+const SHORTEST_PREFIX: usize = 5;
+
 impl Loader<'_> {
     /// Has one of the service's prefixes.
     pub(super) fn is_ours(&self, name: &str) -> bool {
@@ -14,20 +17,42 @@ impl Loader<'_> {
     pub(super) fn report_unknown(&mut self) {
         let names: Vec<String> = self.environment.names().map(str::to_owned).collect();
         for name in names {
-            let ours = self.is_ours(&name);
             let empty = self.environment.get(&name).is_none_or(|text| text.is_empty());
-            if !ours || empty || self.known.contains(&name) || is_listed(&self.contract.child.pass, &name) {
+            if empty || self.known.contains(&name) {
                 continue;
             }
-            let service = &self.contract.service.name;
-            let message = match self.nearest(&name) {
-                Some(nearest) => format!("is not a variable of {service}: did you mean {nearest}?"),
-                None => format!("is not a variable of {service} and has no effect"),
-            };
-            let problem =
-                if self.options.strict { Problem::error(&name, message) } else { Problem::warning(&name, message) };
-            self.problems.push(problem.from_source("environment"));
+            if self.is_ours(&name) && is_listed(&self.contract.child.pass, &name) {
+                self.examine_passed(&name);
+                continue;
+            }
+            if let Some(message) = self.why_unknown(&name) {
+                let problem =
+                    if self.options.strict { Problem::error(&name, message) } else { Problem::warning(&name, message) };
+                self.problems.push(problem.from_source(self.source_of(&name)));
+            }
         }
+    }
+
+    fn why_unknown(&self, name: &str) -> Option<String> {
+        let service = &self.contract.service.name;
+        if !self.is_ours(name) {
+            return self.prefix_meant(name).map(|meant| format!("has no effect: did you mean {meant}?"));
+        }
+        Some(match self.nearest(name) {
+            Some(nearest) => format!("is not a variable of {service}: did you mean {nearest}?"),
+            None => format!("is not a variable of {service} and has no effect"),
+        })
+    }
+
+    /// `MINNIO_ROOT_USER` → `MINIO_ROOT_USER`: the name with the prefix of the service that its own is a misspelling of.
+    fn prefix_meant(&self, name: &str) -> Option<String> {
+        let (first, rest) = name.split_once('_')?;
+        let prefixes = self.contract.service.prefixes.iter().filter_map(|prefix| prefix.strip_suffix('_'));
+        let near = |prefix: &&str| {
+            let distance = edit_distance(first, prefix);
+            prefix.len() >= SHORTEST_PREFIX && distance == 1
+        };
+        prefixes.into_iter().find(near).map(|prefix| format!("{prefix}_{rest}"))
     }
 
     fn nearest(&self, name: &str) -> Option<String> {

@@ -18,6 +18,7 @@ words = ["serve"]
 [[env]]
 name = "DEMO_SCRIPT"
 type = "string"
+references = "any"
 default = "exec sleep 1000"
 doc = "What runs."
 

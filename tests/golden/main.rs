@@ -99,7 +99,9 @@ fn outcome(service: &str, env_file: &Path) -> Outcome {
     if report::has_errors(&problems) && !files.contains_key(Path::new("plan")) {
         problems.extend(render::judge_additions(&package, &settings));
     }
-    files.insert("report".into(), report::text(service, &problems) + "\n");
+    // Where the checkout is, is of no interest.
+    let folder = env_file.parent().unwrap().to_str().unwrap();
+    files.insert("report".into(), report::text(service, &problems).replace(folder, ".") + "\n");
     files
 }
 
