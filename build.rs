@@ -10,6 +10,12 @@ mod contract;
 #[path = "src/expression.rs"]
 mod expression;
 #[allow(dead_code)]
+#[path = "src/java.rs"]
+mod java;
+#[allow(dead_code)]
+#[path = "src/spelling.rs"]
+mod spelling;
+#[allow(dead_code)]
 #[path = "src/value.rs"]
 mod value;
 
@@ -36,7 +42,8 @@ const FORMATS: [&str; 12] = [
 ];
 
 /// What every expression knows beside the contract's own names.
-const BUILT_IN: [&str; 7] = ["etc", "run_dir", "service", "arguments", "arguments_given", "files_checked", "container"];
+const BUILT_IN: [&str; 8] =
+    ["etc", "run_dir", "service", "arguments", "arguments_given", "files_checked", "starting", "container"];
 
 fn main() {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
 
-use crate::value;
+use crate::{java, value};
 
 /// Evaluates the expressions of a contract.
 #[derive(Debug)]
@@ -177,6 +177,23 @@ pub fn register(tera: &mut Tera) {
         let kept = |part: &Part| part.option.as_ref().is_some_and(|(name, _)| !without.contains(name));
         Ok(values(parts.into_iter().filter(kept).flat_map(|part| part.words)))
     });
+    tera.register_function("java_version", |kwargs: Kwargs, _: &State| -> TeraResult<u32> {
+        let home: &str = kwargs.must_get("home")?;
+        Ok(java::version_at(std::path::Path::new(home)).unwrap_or(0))
+    });
+    tera.register_function("java_options", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        Ok(values(nested_texts(&kwargs.must_get("of")?).into_iter()))
+    });
+    tera.register_filter("java_heap", |words: Value, _: Kwargs, _: &State| java::heap(&texts(&words)).unwrap_or(0));
+    tera.register_filter("java_initial_heap", |words: Value, _: Kwargs, _: &State| {
+        java::initial_heap(&texts(&words)).unwrap_or(0)
+    });
+    tera.register_filter("java_collector", |words: Value, _: Kwargs, _: &State| {
+        java::collector(&texts(&words)).unwrap_or_default().to_owned()
+    });
+    tera.register_filter("refused_by_java", |words: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        Ok(values(java::refusals(&texts(&words), kwargs.must_get("version")?).into_iter()))
+    });
     // In a file's template this is the renderer's own, which escapes a key as the file's format wants it.
     tera.register_filter("key", |text: &str, _: Kwargs, _: &State| text.to_owned());
     tera.register_function("file_exists", |kwargs: Kwargs, _: &State| -> TeraResult<bool> {
@@ -193,6 +210,13 @@ fn plain(value: &Value) -> String {
 /// The items of a list as texts.
 fn texts(list: &Value) -> Vec<String> {
     list.as_array().unwrap_or(&[]).iter().map(plain).collect()
+}
+
+/// The items of lists in a list, one after the other; a text is split into words.
+fn nested_texts(list: &Value) -> Vec<String> {
+    let lists = list.as_array().unwrap_or(&[]).iter();
+    let words = |item: &Value| value::split_words(&plain(item)).unwrap_or_else(|| vec![plain(item)]);
+    lists.flat_map(|item| if item.as_array().is_some() { texts(item) } else { words(item) }).collect()
 }
 
 fn values(texts: impl Iterator<Item = String>) -> Value {

@@ -36,7 +36,7 @@ pub fn check_env(arguments: &CheckEnv) -> Result<u8, Failure> {
 fn look(from: &From, arguments: &[OsString], strict: bool) -> Result<Prepared, Failure> {
     let environment = environment_of(from)?;
     let here = from.env_files.is_empty();
-    prepare(&environment, &Request { service: from.service.as_deref(), arguments, here, strict, run_dir: None })
+    prepare(&environment, &Request { service: from.service.as_deref(), arguments, here, strict, ..Request::default() })
 }
 
 /// Each text is redacted before it is quoted: no secret takes the document apart.

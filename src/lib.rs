@@ -16,6 +16,7 @@ pub mod exit;
 pub mod explain;
 pub mod expression;
 pub mod inspect;
+pub mod java;
 pub mod keys;
 pub mod own;
 pub mod plan;

@@ -85,6 +85,8 @@ pub struct Request<'a> {
     pub arguments: &'a [OsString],
     /// Whether the environment is this container's own, so that its files can be looked at.
     pub here: bool,
+    /// Whether the service is about to start.
+    pub starting: bool,
     pub strict: bool,
     /// Where rendered files go, where `DL_RUN_DIR` does not say.
     pub run_dir: Option<PathBuf>,
@@ -150,6 +152,7 @@ fn options_of(own: &Own, contract: &Contract, request: &Request) -> Options {
         strict: request.strict || own.strict,
         allow_insecure: own.allow_insecure,
         check_files: request.here,
+        starting: request.starting,
         secrets: SecretFiles { directory: own.secrets_dir.clone().or(usual_secrets), must_exist: request.here },
         run_dir: own.run_dir.clone().or_else(|| request.run_dir.clone()).unwrap_or_else(|| PathBuf::from(RUN_DIR)),
         arguments: service_arguments(contract, request.arguments),

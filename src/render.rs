@@ -691,6 +691,7 @@ mod tests {
             // What is left in a secret of a tool on the way is an error otherwise.
             allow_insecure: true,
             check_files: false,
+            starting: false,
             secrets: SecretFiles { directory: None, must_exist: false },
             run_dir: "/run/dl".into(),
             arguments: vec![],

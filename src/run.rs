@@ -51,8 +51,14 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     start_log(&own);
     let (run_dir, fallback) = run_dir(&own);
     let service = arguments.service.as_deref();
-    let request =
-        Request { service, arguments: &arguments.arguments, here: true, strict: false, run_dir: Some(run_dir.clone()) };
+    let request = Request {
+        service,
+        arguments: &arguments.arguments,
+        here: true,
+        starting: true,
+        strict: false,
+        run_dir: Some(run_dir.clone()),
+    };
     let prepared = prepare(&environment, &request)?;
     // Before the report: a signal cuts short the wait for a secret's pipe, which then looks like a problem.
     stop_if_asked(&mut signals)?;

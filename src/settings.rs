@@ -42,6 +42,8 @@ pub struct Options {
     pub allow_insecure: bool,
     /// Whether paths and secret files are looked at: not when the environment belongs to another machine.
     pub check_files: bool,
+    /// Whether the service is about to start: what it cannot do without is looked for.
+    pub starting: bool,
     pub secrets: SecretFiles,
     /// `/run/dl` or its fallback.
     pub run_dir: PathBuf,
@@ -154,6 +156,7 @@ impl<'a> Loader<'a> {
         context.insert("arguments", &options.arguments);
         context.insert("arguments_given", &!options.arguments.is_empty());
         context.insert("files_checked", &options.check_files);
+        context.insert("starting", &options.starting);
         context.insert("container", &options.container.to_json());
         let settings =
             Settings { settings: vec![], context, additions: BTreeMap::new(), secrets: vec![], inherited: vec![] };
@@ -370,6 +373,7 @@ mod tests {
             strict: false,
             allow_insecure: false,
             check_files: false,
+            starting: false,
             secrets: SecretFiles { directory: None, must_exist: false },
             run_dir: "/run/dl".into(),
             arguments: vec![],

@@ -683,3 +683,27 @@ fn with_json_every_line_of_ours_is_an_object_with_phase_and_elapsed_time() {
         }
     }
 }
+
+#[test]
+fn a_missing_server_and_a_java_that_is_too_old_are_named_before_the_start_and_not_by_the_jvm() {
+    let folder = Folder::new("java");
+    let java = folder.path().join("java");
+    std::fs::create_dir_all(java.join("bin")).unwrap();
+    std::fs::write(java.join("release"), "JAVA_VERSION=\"17.0.15\"\n").unwrap();
+    let run = |service: &str| {
+        let mut command = entry(&["run", "--service", service]);
+        command.env("JAVA_HOME", &java).env("DL_RUN_DIR", folder.path().join("run")).env("DL_HEALTH_ADDR", "off");
+        command.env("TRINO_HOME", "/nonexistent").env("NESSIE_JAR", "/nonexistent.jar");
+        ended(command)
+    };
+    let trino = run("trino");
+    assert_eq!(trino.code(), 78, "{}", trino.stderr);
+    assert!(trino.stderr.contains("JAVA_HOME is Java 17, and Trino 476 does not start with it"), "{}", trino.stderr);
+    let home = "TRINO_HOME is /nonexistent, where no Trino server is: /nonexistent/lib does not exist";
+    assert!(trino.stderr.contains(home), "{}", trino.stderr);
+    let nessie = run("nessie");
+    assert_eq!(nessie.code(), 78, "{}", nessie.stderr);
+    assert!(nessie.stderr.contains("NESSIE_JAR names /nonexistent.jar, which does not exist"), "{}", nessie.stderr);
+    let looked = ended(entry(&["check-env", "--service", "trino"]));
+    assert_eq!(looked.code(), 0, "looking needs no server: {}", looked.stderr);
+}

@@ -19,18 +19,21 @@ fn ended(arguments: &[&str], service: &str, folder: &Folder, variables: &[(&str,
     command
         .env("DL_WAIT_TIMEOUT", "1s")
         .env("DL_RUN_DIR", folder.path().join("run"))
-        .env("JAVA_HOME", folder.path().join("java"));
+        .env("JAVA_HOME", folder.path().join("java"))
+        .env("TRINO_HOME", folder.path().join("trino"))
+        .env("NESSIE_JAR", folder.path().join("java/bin/java"));
     command.env("TRINO_NODE_DATA_DIR", folder.path().join("data")).env("TRINO_WAIT_FOR_DEPENDENCIES", "false");
     command.env("NESSIE_VERSION_STORE_PERSIST_ROCKS_DATABASE_PATH", folder.path().join("data"));
     command.envs(variables.iter().copied());
     Running::start(command).ended(LONG)
 }
 
-/// A folder with a `java` that does nothing.
+/// A folder with a `java` that does nothing, and something of a Trino.
 fn folder_with_java() -> Folder {
     let folder = Folder::new("secrets");
     let java = folder.path().join("java/bin/java");
     std::fs::create_dir_all(java.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(folder.path().join("trino/lib")).unwrap();
     std::fs::write(&java, "#!/bin/sh\nexit 0\n").unwrap();
     for path in [java.as_path(), Path::new(folder.path())] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();

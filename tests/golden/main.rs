@@ -110,6 +110,7 @@ fn options() -> Options {
         strict: false,
         allow_insecure: false,
         check_files: false,
+        starting: false,
         secrets: SecretFiles { directory: None, must_exist: false },
         run_dir: "/run/dl".into(),
         arguments: vec![],

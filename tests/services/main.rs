@@ -4,6 +4,7 @@
 mod support;
 
 mod failure;
+mod java;
 mod minio;
 mod nessie;
 mod service;
