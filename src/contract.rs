@@ -139,6 +139,8 @@ pub struct Variable {
     pub required_if: Option<String>,
     /// Why it is required, and what to do: shown when it is missing.
     pub hint: Option<String>,
+    /// Old or foreign names. One with a dot is the key of the service's own files that this variable is there for: a
+    /// passthrough of it is taken for the variable.
     #[serde(default)]
     pub aliases: Vec<String>,
     /// Never shown. Implied by the type `secret`.
@@ -204,6 +206,9 @@ pub struct Passthrough {
     /// everything that is no letter or digit. `*` stands for a part the operator chooses.
     #[serde(default)]
     pub keys: Vec<String>,
+    /// Variables of java's options, whose `-D<key>=<value>` are taken too where `literal` has the key's beginning.
+    #[serde(default)]
+    pub options: Vec<String>,
     pub doc: String,
 }
 

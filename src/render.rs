@@ -476,7 +476,9 @@ impl<'a> Renderer<'a> {
     ) -> Option<Problem> {
         let setters = self.setters(job, proven, key);
         let variable = if setters.is_empty() { format!("{key} in {}", job.path) } else { setters.join(", ") };
-        let named = |what: String| if setters.is_empty() { what } else { format!("sets {key}, which {what}") };
+        // A variable may be named like its key.
+        let plain = setters.iter().all(|setter| setter == key);
+        let named = |what: String| if plain { what } else { format!("sets {key}, which {what}") };
         match verdict {
             Verdict::Valid => None,
             Verdict::Legacy(what) | Verdict::Ignored(what) => Some(Problem::warning(variable, named(what))),

@@ -3,6 +3,7 @@
 //! Collects every problem and stops at none. Nothing here reads a file but the secret files the contract allows, and
 //! nothing is decided about what to run: that is `compose`.
 
+mod adoption;
 mod groups;
 mod passthrough;
 mod rules;
@@ -102,6 +103,7 @@ pub fn load(contract: &Contract, environment: &Environment, options: &Options) -
     let links = environment.drop_service_links();
     let mut loader = Loader::new(contract, environment, options);
     loader.report_links(&links);
+    loader.adopt_keys();
     loader.rename_aliases();
     loader.read_variables();
     loader.read_passthroughs();
@@ -131,6 +133,8 @@ struct Loader<'a> {
     environment: Environment,
     /// Canonical name → the old name whose value it takes.
     renamed: BTreeMap<String, String>,
+    /// Variables of a passthrough, and `EXTRA key` of its lines, that are taken for a variable.
+    adopted: BTreeSet<String>,
     expressions: Expressions,
     settings: Settings,
     problems: Vec<Problem>,
@@ -160,6 +164,7 @@ impl<'a> Loader<'a> {
             options,
             environment,
             renamed: BTreeMap::new(),
+            adopted: BTreeSet::new(),
             expressions: Expressions::default(),
             settings,
             problems: vec![],
@@ -357,7 +362,7 @@ fn percentage<'v, 't>(variable: &'v Variable, text: &'t str) -> Option<(&'v str,
 mod tests {
     use super::*;
 
-    fn options() -> Options {
+    pub(super) fn options() -> Options {
         Options {
             strict: false,
             allow_insecure: false,
