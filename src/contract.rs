@@ -24,6 +24,11 @@ pub struct Contract {
     pub groups: Vec<Group>,
     #[serde(default)]
     pub passthrough: Vec<Passthrough>,
+    /// Forms of values in families, by name.
+    #[serde(default, rename = "form")]
+    pub forms: BTreeMap<String, Form>,
+    #[serde(default, rename = "family")]
+    pub families: Vec<Family>,
     #[serde(default, rename = "let")]
     pub derived: Vec<Derived>,
     #[serde(default, rename = "check")]
@@ -210,6 +215,46 @@ pub struct Passthrough {
     #[serde(default)]
     pub options: Vec<String>,
     pub doc: String,
+}
+
+/// What a value must look like.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Form {
+    /// Regular expression the whole text must match.
+    pub pattern: String,
+    /// What the pattern means, for people.
+    pub accepted: String,
+}
+
+/// Variables of one prefix that the service reads by itself: `child.pass` lets them through.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Family {
+    /// A name belongs to the family of the longest prefix.
+    pub prefix: String,
+    /// What may follow the prefix, each with the name of its form; none takes any text.
+    pub keys: BTreeMap<String, String>,
+    /// Whether a key may be followed by `_` and the name of a target.
+    #[serde(default)]
+    pub targets: bool,
+    /// The key without which the others have no effect.
+    pub enable: Option<String>,
+    /// The keys it then cannot be without.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Pairs of keys of which none is of use alone.
+    #[serde(default)]
+    pub together: Vec<[String; 2]>,
+    /// What a name is that has none of the keys.
+    #[serde(default = "warning")]
+    pub unknown: UnknownKey,
+    /// What the service makes of a mistake: `which turns LDAP off`.
+    pub consequence: Option<String>,
+}
+
+fn warning() -> UnknownKey {
+    UnknownKey::Warning
 }
 
 /// A value worked out from the settings, so that templates need no arithmetic.
@@ -538,6 +583,15 @@ impl Contract {
             let wrong = ValueType::of(variable).err();
             mistakes.extend(wrong.map(|why| (variable.name.clone(), format!("{}: {why}", variable.name))));
         }
+        mistakes.extend(self.families.iter().flat_map(|family| {
+            let forms = family.keys.values().filter(|form| !form.is_empty() && !self.forms.contains_key(*form));
+            let forms = forms.map(|form| format!("{}: no form is called {form}", family.prefix));
+            let keys = family.needs.iter().chain(&family.enable).chain(family.together.iter().flatten()).filter(|key| !family.keys.contains_key(*key));
+            let keys = keys.map(|key| format!("{}: {key} is not among its keys", family.prefix));
+            forms.chain(keys).map(|why| (family.prefix.clone(), why)).collect::<Vec<_>>()
+        }));
+        let patterns = self.forms.iter().filter(|(_, form)| regex_lite::Regex::new(&form.pattern).is_err());
+        mistakes.extend(patterns.map(|(name, _)| (name.clone(), format!("form {name}: not a regular expression"))));
         let targets = self.alias.iter().filter(|(_, target)| !self.declares(target));
         mistakes.extend(
             targets.map(|(old, target)| (old.clone(), format!("{old} stands for {target}, which nothing declares"))),

@@ -4,6 +4,7 @@
 //! nothing is decided about what to run: that is `compose`.
 
 mod adoption;
+mod families;
 mod groups;
 mod passthrough;
 mod rules;
@@ -110,6 +111,7 @@ pub fn load(contract: &Contract, environment: &Environment, options: &Options) -
     loader.read_groups();
     loader.work_out_derived();
     loader.check_rules();
+    loader.check_families();
     loader.report_unknown();
     loader.inherit();
     loader.keep_undeclared_secrets();
