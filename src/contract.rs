@@ -18,6 +18,8 @@ pub struct Contract {
     /// Old or foreign names, each standing for one variable: `OLD = "NEW"`. Used with a notice.
     #[serde(default)]
     pub alias: BTreeMap<String, String>,
+    #[serde(default, rename = "base-image")]
+    pub base_images: Vec<BaseImage>,
     #[serde(default, rename = "env")]
     pub variables: Vec<Variable>,
     #[serde(default, rename = "group")]
@@ -99,6 +101,15 @@ pub struct ConditionalArgument {
     pub value: String,
     pub when: Option<String>,
     pub each: Option<String>,
+}
+
+/// The environment that an image built FROM this one inherits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BaseImage {
+    pub name: String,
+    /// A variable that has this value is taken to be unset, but for a `_FILE` whose secret is there.
+    pub set: BTreeMap<String, String>,
 }
 
 /// One environment variable. In a group, `name` is what follows the instance's prefix.

@@ -97,6 +97,11 @@ impl Environment {
         self.variables.insert(name.into(), value.into());
     }
 
+    /// Takes one out.
+    pub fn remove(&mut self, name: &str) {
+        self.variables.remove(OsStr::new(name));
+    }
+
     /// Every variable, in order of name.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))

@@ -4,6 +4,7 @@
 //! nothing is decided about what to run: that is `compose`.
 
 mod adoption;
+mod base_image;
 mod families;
 mod groups;
 mod passthrough;
@@ -104,6 +105,7 @@ pub fn load(contract: &Contract, environment: &Environment, options: &Options) -
     let links = environment.drop_service_links();
     let mut loader = Loader::new(contract, environment, options);
     loader.report_links(&links);
+    loader.drop_base_image();
     loader.adopt_keys();
     loader.rename_aliases();
     loader.read_variables();
