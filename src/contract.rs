@@ -367,6 +367,22 @@ pub struct Keys {
     pub unknown: UnknownKey,
     /// Condition: elsewhere a key that the table does not have is allowed.
     pub unknown_when: Option<String>,
+    /// Condition: a key that the table does not have is an error all the same.
+    pub error_when: Option<String>,
+    /// Tables of other files: a key that one of them has, and this one not, belongs there.
+    #[serde(default)]
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// Where a key belongs that is in the wrong file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Elsewhere {
+    pub table: String,
+    /// Said of the key: `is a key of the server, and no catalog starts with it`.
+    pub message: String,
+    /// What stands before the key where it belongs: `TRINO_CONFIG__`.
+    pub prefix: String,
 }
 
 /// What to do about a key that is in no table.
