@@ -155,8 +155,8 @@ pub struct Variable {
     pub required_if: Option<String>,
     /// Why it is required, and what to do: shown when it is missing.
     pub hint: Option<String>,
-    /// Old or foreign names. One with a dot is the key of the service's own files that this variable is there for: a
-    /// passthrough of it is taken for the variable.
+    /// Old or foreign names, and the key of the service's own files that this variable is there for: a passthrough of
+    /// the key is taken for the variable.
     #[serde(default)]
     pub aliases: Vec<String>,
     /// Never shown. Implied by the type `secret`.
@@ -225,6 +225,9 @@ pub struct Passthrough {
     /// Variables of java's options, whose `-D<key>=<value>` are taken too where `literal` has the key's beginning.
     #[serde(default)]
     pub options: Vec<String>,
+    /// Beginnings of keys that are of this passthrough's file alone. Another's key is not taken for a variable.
+    #[serde(default)]
+    pub own: Vec<String>,
     pub doc: String,
 }
 

@@ -1,7 +1,7 @@
 //! A key of the service's own files that a variable is there for is that variable, however it is given: as
 //! `PREFIX<key>`, as a line of the extra block, or as a `-D` of java. So defaults, rules, waits and probes see it.
 //!
-//! A variable says which key it is there for by an alias with a dot. A reference (`${…}`) stays a line of the file,
+//! A variable says which key it is there for by an alias that is the key. A reference (`${…}`) stays a line of the file,
 //! because what a variable says is never one.
 
 use super::Loader;
@@ -26,7 +26,9 @@ impl Loader<'_> {
             let text = self.environment.get(name).and_then(|text| text.to_str()).unwrap_or_default();
             for word in split_words(text).unwrap_or_default() {
                 let Some((key, value)) = word.strip_prefix("-D").and_then(|word| word.split_once('=')) else { continue };
-                if passthrough.literal.iter().any(|prefix| key.starts_with(prefix.as_str())) {
+                let taken = passthrough.literal.iter().any(|prefix| key.starts_with(prefix.as_str()));
+                // What a variable says is never a reference: only java has it then.
+                if taken && (self.owner_of(passthrough, key).is_none() || is_adopted(value)) {
                     self.give(name, key, value);
                 }
             }
@@ -36,7 +38,6 @@ impl Loader<'_> {
     /// As if the key itself were a variable.
     fn give(&mut self, from: &str, key: &str, value: &str) {
         match self.environment.get(key).filter(|text| !text.is_empty()) {
-            None if self.owner_of(key).is_some() && !is_adopted(value) => {}
             None => self.environment.insert(key, value),
             Some(other) if other == value => {}
             Some(_) => {
@@ -46,23 +47,26 @@ impl Loader<'_> {
         }
     }
 
-    fn adopt_lines(&mut self, Passthrough { extra, .. }: &Passthrough) {
+    fn adopt_lines(&mut self, passthrough: &Passthrough) {
+        let extra = &passthrough.extra;
         let text = self.environment.get(extra).and_then(|text| text.to_str()).unwrap_or_default();
         let Ok(Value::Map(lines)) = ValueType::Properties.parse(text) else { return };
         for (key, value) in lines {
-            if self.owner_of(&key).is_some() && is_adopted(&value) && self.environment.get(&key).is_none() {
+            let owned = self.owner_of(passthrough, &key).is_some();
+            if owned && is_adopted(&value) && self.environment.get(&key).is_none() {
                 self.environment.insert(&key, &value);
                 self.adopted.insert(format!("{extra} {key}"));
             }
         }
     }
 
-    fn adopt_variables(&mut self, Passthrough { prefix, .. }: &Passthrough) {
+    fn adopt_variables(&mut self, passthrough: &Passthrough) {
+        let prefix = &passthrough.prefix;
         let names: Vec<String> =
             self.environment.names().filter(|name| name.starts_with(prefix.as_str())).map(str::to_owned).collect();
         for name in names {
             let text = self.environment.get(&name).and_then(|text| text.to_str()).unwrap_or_default();
-            let owner = self.owner_of(&passthrough_key(&name[prefix.len()..]));
+            let owner = self.owner_of(passthrough, &passthrough_key(&name[prefix.len()..]));
             if let Some(owner) = owner.filter(|_| is_adopted(text)) {
                 let new = owner.name.clone();
                 let before = self.problems.len();
@@ -78,10 +82,12 @@ impl Loader<'_> {
         self.adopted.contains(&format!("{extra} {key}"))
     }
 
-    /// The variable that is there for a key.
-    fn owner_of(&self, key: &str) -> Option<&Variable> {
-        let mut variables = self.contract.variables.iter();
-        variables.find(|variable| key.contains('.') && variable.aliases.iter().any(|alias| alias == key))
+    /// The variable that is there for a key, where the passthrough is of the key's file.
+    fn owner_of(&self, passthrough: &Passthrough, key: &str) -> Option<&Variable> {
+        let starts = |one: &Passthrough| one.own.iter().any(|prefix| key.starts_with(prefix.as_str()));
+        let of_another = !passthrough.own.is_empty() || self.contract.passthrough.iter().any(starts);
+        let mut variables = self.contract.variables.iter().filter(|_| !of_another || starts(passthrough));
+        variables.find(|variable| variable.aliases.iter().any(|alias| alias == key))
     }
 }
 
