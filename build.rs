@@ -36,7 +36,8 @@ const FORMATS: [&str; 12] = [
 ];
 
 /// What every expression knows beside the contract's own names.
-const BUILT_IN: [&str; 7] = ["etc", "run_dir", "service", "arguments", "arguments_given", "files_checked", "container"];
+const BUILT_IN: [&str; 8] =
+    ["etc", "run_dir", "service", "arguments", "arguments_given", "files_checked", "container", "health_port"];
 
 fn main() {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));

@@ -29,6 +29,7 @@ use crate::contract::{Contract, Export, Passthrough, Variable};
 use crate::env::{Environment, SecretFiles};
 use crate::exit;
 use crate::expression::Expressions;
+use crate::own;
 use crate::report::Problem;
 use crate::value::{Value, ValueType, parse_percent, show_bytes};
 
@@ -161,6 +162,9 @@ impl<'a> Loader<'a> {
         context.insert("arguments_given", &!options.arguments.is_empty());
         context.insert("files_checked", &options.check_files);
         context.insert("container", &options.container.to_json());
+        if let Some(port) = health_port(&environment) {
+            context.insert("health_port", &port);
+        }
         let settings =
             Settings { settings: vec![], context, additions: BTreeMap::new(), secrets: vec![], inherited: vec![] };
         Loader {
@@ -354,6 +358,13 @@ impl<'a> Loader<'a> {
         let key = self.key_of_name(name);
         self.settings.settings.push(Setting { name: name.into(), key, shown, source, secret: variable.is_secret() });
     }
+}
+
+/// The port of the health endpoints, which no listener of the service can have; none where they are off.
+fn health_port(environment: &Environment) -> Option<u16> {
+    let given = environment.get("DL_HEALTH_ADDR").filter(|text| !text.is_empty());
+    let address = given.map_or(Some(own::HEALTH_ADDR), |text| text.to_str())?;
+    address.rsplit_once(':')?.1.parse().ok()
 }
 
 /// What a percentage is of, and the percentage, where the text is one and the variable takes it.
