@@ -42,8 +42,17 @@ const FORMATS: [&str; 12] = [
 ];
 
 /// What every expression knows beside the contract's own names.
-const BUILT_IN: [&str; 8] =
-    ["etc", "run_dir", "service", "arguments", "arguments_given", "files_checked", "starting", "container"];
+const BUILT_IN: [&str; 9] = [
+    "etc",
+    "run_dir",
+    "service",
+    "arguments",
+    "arguments_given",
+    "files_checked",
+    "starting",
+    "container",
+    "health_port",
+];
 
 fn main() {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -315,7 +324,7 @@ impl<'a> Checker<'a> {
             let items = self.each(&file.template, file.each.as_deref());
             self.expression(&file.template, &file.path, &items);
             file.when.iter().for_each(|when| self.condition(&file.template, when, &items));
-            let unknown_when = file.keys.iter().flat_map(|keys| &keys.unknown_when);
+            let unknown_when = file.keys.iter().flat_map(|keys| keys.unknown_when.iter().chain(&keys.error_when));
             unknown_when.for_each(|when| self.condition(&file.template, when, &items));
             if let Some(extend) = &file.extend {
                 self.expression(&file.template, &format!("{{{{ {extend} }}}}"), &items);
@@ -337,6 +346,7 @@ impl<'a> Checker<'a> {
             if let Some(keys) = &file.keys {
                 self.expression(&file.template, &keys.version, &items);
                 used.insert(keys.table.as_str());
+                used.extend(keys.elsewhere.iter().map(|other| other.table.as_str()));
             }
         }
         for file in self.files.keys().filter(|file| !used.contains(file.as_str())) {

@@ -18,12 +18,19 @@ pub struct Contract {
     /// Old or foreign names, each standing for one variable: `OLD = "NEW"`. Used with a notice.
     #[serde(default)]
     pub alias: BTreeMap<String, String>,
+    #[serde(default, rename = "base-image")]
+    pub base_images: Vec<BaseImage>,
     #[serde(default, rename = "env")]
     pub variables: Vec<Variable>,
     #[serde(default, rename = "group")]
     pub groups: Vec<Group>,
     #[serde(default)]
     pub passthrough: Vec<Passthrough>,
+    /// Forms of values in families, by name.
+    #[serde(default, rename = "form")]
+    pub forms: BTreeMap<String, Form>,
+    #[serde(default, rename = "family")]
+    pub families: Vec<Family>,
     #[serde(default, rename = "let")]
     pub derived: Vec<Derived>,
     #[serde(default, rename = "check")]
@@ -96,6 +103,15 @@ pub struct ConditionalArgument {
     pub each: Option<String>,
 }
 
+/// The environment that an image built FROM this one inherits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BaseImage {
+    pub name: String,
+    /// A variable that has this value is taken to be unset, but for a `_FILE` whose secret is there.
+    pub set: BTreeMap<String, String>,
+}
+
 /// One environment variable. In a group, `name` is what follows the instance's prefix.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -139,6 +155,8 @@ pub struct Variable {
     pub required_if: Option<String>,
     /// Why it is required, and what to do: shown when it is missing.
     pub hint: Option<String>,
+    /// Old or foreign names, and the key of the service's own files that this variable is there for: a passthrough of
+    /// the key is taken for the variable.
     #[serde(default)]
     pub aliases: Vec<String>,
     /// Never shown. Implied by the type `secret`.
@@ -219,7 +237,53 @@ pub struct Passthrough {
     /// everything that is no letter or digit. `*` stands for a part the operator chooses.
     #[serde(default)]
     pub keys: Vec<String>,
+    /// Variables of java's options, whose `-D<key>=<value>` are taken too where `literal` has the key's beginning.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// Beginnings of keys that are of this passthrough's file alone. Another's key is not taken for a variable.
+    #[serde(default)]
+    pub own: Vec<String>,
     pub doc: String,
+}
+
+/// What a value must look like.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Form {
+    /// Regular expression the whole text must match.
+    pub pattern: String,
+    /// What the pattern means, for people.
+    pub accepted: String,
+}
+
+/// Variables of one prefix that the service reads by itself: `child.pass` lets them through.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Family {
+    /// A name belongs to the family of the longest prefix.
+    pub prefix: String,
+    /// What may follow the prefix, each with the name of its form; none takes any text.
+    pub keys: BTreeMap<String, String>,
+    /// Whether a key may be followed by `_` and the name of a target.
+    #[serde(default)]
+    pub targets: bool,
+    /// The key without which the others have no effect.
+    pub enable: Option<String>,
+    /// The keys it then cannot be without.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Pairs of keys of which none is of use alone.
+    #[serde(default)]
+    pub together: Vec<[String; 2]>,
+    /// What a name is that has none of the keys.
+    #[serde(default = "warning")]
+    pub unknown: UnknownKey,
+    /// What the service makes of a mistake: `which turns LDAP off`.
+    pub consequence: Option<String>,
+}
+
+fn warning() -> UnknownKey {
+    UnknownKey::Warning
 }
 
 /// A value worked out from the settings, so that templates need no arithmetic.
@@ -321,6 +385,22 @@ pub struct Keys {
     pub unknown: UnknownKey,
     /// Condition: elsewhere a key that the table does not have is allowed.
     pub unknown_when: Option<String>,
+    /// Condition: a key that the table does not have is an error all the same.
+    pub error_when: Option<String>,
+    /// Tables of other files: a key that one of them has, and this one not, belongs there.
+    #[serde(default)]
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// Where a key belongs that is in the wrong file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Elsewhere {
+    pub table: String,
+    /// Said of the key: `is a key of the server, and no catalog starts with it`.
+    pub message: String,
+    /// What stands before the key where it belongs: `TRINO_CONFIG__`.
+    pub prefix: String,
 }
 
 /// What to do about a key that is in no table.
@@ -548,6 +628,20 @@ impl Contract {
             let wrong = ValueType::of(variable).err();
             mistakes.extend(wrong.map(|why| (variable.name.clone(), format!("{}: {why}", variable.name))));
         }
+        mistakes.extend(self.families.iter().flat_map(|family| {
+            let forms = family.keys.values().filter(|form| !form.is_empty() && !self.forms.contains_key(*form));
+            let forms = forms.map(|form| format!("{}: no form is called {form}", family.prefix));
+            let keys = family
+                .needs
+                .iter()
+                .chain(&family.enable)
+                .chain(family.together.iter().flatten())
+                .filter(|key| !family.keys.contains_key(*key));
+            let keys = keys.map(|key| format!("{}: {key} is not among its keys", family.prefix));
+            forms.chain(keys).map(|why| (family.prefix.clone(), why)).collect::<Vec<_>>()
+        }));
+        let patterns = self.forms.iter().filter(|(_, form)| regex_lite::Regex::new(&form.pattern).is_err());
+        mistakes.extend(patterns.map(|(name, _)| (name.clone(), format!("form {name}: not a regular expression"))));
         let targets = self.alias.iter().filter(|(_, target)| !self.declares(target));
         mistakes.extend(
             targets.map(|(old, target)| (old.clone(), format!("{old} stands for {target}, which nothing declares"))),

@@ -184,7 +184,9 @@ pub fn register(tera: &mut Tera) {
     tera.register_function("java_options", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
         Ok(values(nested_texts(&kwargs.must_get("of")?).into_iter()))
     });
-    tera.register_filter("java_heap", |words: Value, _: Kwargs, _: &State| java::heap(&texts(&words)).unwrap_or(0));
+    tera.register_filter("java_heap", |words: Value, kwargs: Kwargs, _: &State| -> TeraResult<u64> {
+        Ok(java::heap(&texts(&words), kwargs.must_get("memory")?).unwrap_or(0))
+    });
     tera.register_filter("java_initial_heap", |words: Value, _: Kwargs, _: &State| {
         java::initial_heap(&texts(&words)).unwrap_or(0)
     });

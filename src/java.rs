@@ -52,21 +52,23 @@ pub fn version_at(home: &Path) -> Option<u32> {
     version.split(['.', '-', '+', '_']).next()?.parse().ok()
 }
 
-/// The largest heap that options ask for, in bytes: that of the last one. Java reads `k`, `m`, `g`, `t` or bytes.
-pub fn heap(options: &[String]) -> Option<u64> {
-    let of = |option: &String| {
-        let size = option.strip_prefix("-Xmx").or_else(|| option.strip_prefix("-XX:MaxHeapSize="))?;
-        size_in_bytes(size)
-    };
-    options.iter().rev().find_map(of)
+/// The largest heap that options ask for, in bytes: that of the last one, or else a percentage of `memory`, in whole
+/// mebibytes. Java reads `k`, `m`, `g`, `t` or bytes.
+pub fn heap(options: &[String], memory: u64) -> Option<u64> {
+    let size = last_size(options, ["-Xmx", "-XX:MaxHeapSize="]);
+    let percentage = |option: &String| option.strip_prefix("-XX:MaxRAMPercentage=")?.parse::<f64>().ok();
+    let share = || options.iter().rev().find_map(percentage).filter(|percent| (0.0..=100.0).contains(percent));
+    size.or_else(|| share().map(|percent| (memory as f64 * percent / 100.0) as u64 >> 20 << 20))
 }
 
 /// What `-Xms` and `-XX:InitialHeapSize` ask for, in bytes.
 pub fn initial_heap(options: &[String]) -> Option<u64> {
-    let of = |option: &String| {
-        let size = option.strip_prefix("-Xms").or_else(|| option.strip_prefix("-XX:InitialHeapSize="))?;
-        size_in_bytes(size)
-    };
+    last_size(options, ["-Xms", "-XX:InitialHeapSize="])
+}
+
+fn last_size(options: &[String], spellings: [&str; 2]) -> Option<u64> {
+    let of =
+        |option: &String| spellings.iter().find_map(|spelling| option.strip_prefix(spelling)).and_then(size_in_bytes);
     options.iter().rev().find_map(of)
 }
 
@@ -83,8 +85,7 @@ fn size_in_bytes(text: &str) -> Option<u64> {
 
 /// The garbage collector that options ask for, such as `UseZGC`: the last one.
 pub fn collector(options: &[String]) -> Option<&str> {
-    let of = |option: &'_ str| -> bool { option.starts_with("Use") && option.ends_with("GC") && is_collector(option) };
-    options.iter().rev().filter_map(|option| option.strip_prefix("-XX:+")).find(|name| of(name))
+    options.iter().rev().filter_map(|option| option.strip_prefix("-XX:+")).find(|name| is_collector(name))
 }
 
 fn is_collector(name: &str) -> bool {
@@ -235,9 +236,12 @@ mod tests {
 
     #[test]
     fn the_last_heap_and_collector_win() {
-        assert_eq!(heap(&words("-Xmx1g -XX:MaxHeapSize=512m -Xms64m")), Some(512 << 20));
-        assert_eq!(heap(&words("-Xmx6442450944")), Some(6 << 30));
-        assert_eq!(heap(&words("-Xmx4Q -Xlog:gc")), None);
+        let heap = |text: &str| heap(&words(text), 8 << 30);
+        assert_eq!(heap("-Xmx1g -XX:MaxHeapSize=512m -Xms64m"), Some(512 << 20));
+        assert_eq!(heap("-Xmx6442450944"), Some(6 << 30));
+        assert_eq!(heap("-Xmx4Q -Xlog:gc"), None);
+        assert_eq!(heap("-Xmx1g -XX:MaxRAMPercentage=75.0"), Some(1 << 30));
+        assert_eq!(heap("-XX:MaxRAMPercentage=75.0"), Some(6 << 30));
         assert_eq!(initial_heap(&words("-Xmx1g -Xms64M")), Some(64 << 20));
         assert_eq!(
             collector(&words("-XX:+UseG1GC -XX:+UseZGC -XX:+UseAdaptiveSizePolicyWithSystemGC")),

@@ -113,6 +113,11 @@ impl<'a> Table<'a> {
         row.note.strip_prefix("use ").filter(|new| old && !new.contains(' '))
     }
 
+    /// Whether some version knows the key.
+    pub fn has(&self, key: &str) -> bool {
+        self.row(key).is_some_and(|row| row.cells().any(|cell| ["+", "~", "?"].contains(&cell)))
+    }
+
     /// The row of the key itself, or the one that says most about it.
     fn row(&self, key: &str) -> Option<&Row<'a>> {
         let exact = self.rows.iter().find(|row| row.key == key);
@@ -185,6 +190,7 @@ mod tests {
         assert_eq!(table.judge("quarkus.http.port", "480"), Verdict::Valid);
         assert_eq!(table.judge("a.c", "480"), Verdict::Unlisted);
         assert_eq!(table.nearest("a.c").as_deref(), Some("a.b"));
+        assert_eq!(["a.b", "quarkus.x", "a.c"].map(|key| table.has(key)), [true, true, false]);
     }
 
     #[test]

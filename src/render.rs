@@ -116,13 +116,15 @@ impl<'a> Renderer<'a> {
             if let Err(error) = tera.add_raw_template(&file.template, text) {
                 problems.push(mistake(&file.template, error.to_string()));
             }
-            let Some(name) = file.keys.as_ref().map(|keys| keys.table.as_str()) else { continue };
-            if tables.contains_key(name) {
-                continue;
-            }
-            match Table::parse(package.files.get(name).map(String::as_str).unwrap_or_default()) {
-                Ok(table) => drop(tables.insert(name, table)),
-                Err(why) => problems.push(mistake(name, why)),
+            let Some(keys) = &file.keys else { continue };
+            for name in std::iter::once(&keys.table).chain(keys.elsewhere.iter().map(|other| &other.table)) {
+                if tables.contains_key(name.as_str()) {
+                    continue;
+                }
+                match Table::parse(package.files.get(name).map(String::as_str).unwrap_or_default()) {
+                    Ok(table) => drop(tables.insert(name.as_str(), table)),
+                    Err(why) => problems.push(mistake(name, why)),
+                }
             }
         }
         // Every template, whatever its name: what decides is the declared format, not a suffix.
@@ -438,6 +440,7 @@ impl<'a> Renderer<'a> {
         let Ok(version) = self.expressions.text(&keys.version, job.context) else { return };
         let holds = |when: &String| self.expressions.holds(when, job.context).unwrap_or(true);
         let unknown = if keys.unknown_when.as_ref().is_none_or(holds) { keys.unknown } else { UnknownKey::Allowed };
+        let unknown = if keys.error_when.as_ref().is_some_and(holds) { UnknownKey::Error } else { unknown };
         let problems = found.iter().filter_map(|key| {
             let verdict = table.judge(key, &version);
             if verdict == Verdict::Valid {
@@ -465,6 +468,14 @@ impl<'a> Renderer<'a> {
         Problem::error(variables, message).accepted(format!("{new} alone"))
     }
 
+    /// What is said of a key that another file's table has.
+    fn elsewhere(&self, job: &Job, key: &str) -> Option<(String, String)> {
+        let others = job.file.keys.iter().flat_map(|keys| &keys.elsewhere);
+        let mut fitting =
+            others.filter(|other| self.tables.get(other.table.as_str()).is_some_and(|table| table.has(key)));
+        fitting.next().map(|other| (other.message.clone(), format!("{}{key}", other.prefix)))
+    }
+
     fn judge_key(
         &self,
         job: &Job,
@@ -476,12 +487,17 @@ impl<'a> Renderer<'a> {
     ) -> Option<Problem> {
         let setters = self.setters(job, proven, key);
         let variable = if setters.is_empty() { format!("{key} in {}", job.path) } else { setters.join(", ") };
-        let named = |what: String| if setters.is_empty() { what } else { format!("sets {key}, which {what}") };
+        // A variable may be named like its key.
+        let plain = setters.iter().all(|setter| setter == key);
+        let named = |what: String| if plain { what } else { format!("sets {key}, which {what}") };
         match verdict {
             Verdict::Valid => None,
             Verdict::Legacy(what) | Verdict::Ignored(what) => Some(Problem::warning(variable, named(what))),
             Verdict::Stops(what) => Some(Problem::error(variable, named(what))),
             Verdict::Unlisted => {
+                if let Some((message, accepted)) = self.elsewhere(job, key) {
+                    return Some(Problem::error(variable, named(message)).accepted(accepted));
+                }
                 let problem = match unknown {
                     UnknownKey::Error => Problem::error,
                     UnknownKey::Warning => Problem::warning,

@@ -3,6 +3,9 @@
 //! Collects every problem and stops at none. Nothing here reads a file but the secret files the contract allows, and
 //! nothing is decided about what to run: that is `compose`.
 
+mod adoption;
+mod base_image;
+mod families;
 mod groups;
 mod passthrough;
 mod residue;
@@ -27,6 +30,7 @@ use crate::contract::{Contract, Export, Passthrough, Variable};
 use crate::env::{Environment, SecretFiles};
 use crate::exit;
 use crate::expression::Expressions;
+use crate::own;
 use crate::report::Problem;
 use crate::value::{Value, ValueType, parse_percent, show_bytes};
 
@@ -106,12 +110,15 @@ pub fn load(contract: &Contract, environment: &Environment, options: &Options) -
     let mut loader = Loader::new(contract, environment, options);
     loader.report_links(&links);
     loader.report_twice();
+    loader.drop_base_image();
+    loader.adopt_keys();
     loader.rename_aliases();
     loader.read_variables();
     loader.read_passthroughs();
     loader.read_groups();
     loader.work_out_derived();
     loader.check_rules();
+    loader.check_families();
     loader.report_unknown();
     loader.inherit();
     loader.keep_undeclared_secrets();
@@ -135,6 +142,8 @@ struct Loader<'a> {
     environment: Environment,
     /// Canonical name → the old name whose value it takes.
     renamed: BTreeMap<String, String>,
+    /// Variables of a passthrough, and `EXTRA key` of its lines, that are taken for a variable.
+    adopted: BTreeSet<String>,
     expressions: Expressions,
     settings: Settings,
     problems: Vec<Problem>,
@@ -158,6 +167,9 @@ impl<'a> Loader<'a> {
         context.insert("files_checked", &options.check_files);
         context.insert("starting", &options.starting);
         context.insert("container", &options.container.to_json());
+        if let Some(port) = health_port(&environment) {
+            context.insert("health_port", &port);
+        }
         let settings =
             Settings { settings: vec![], context, additions: BTreeMap::new(), secrets: vec![], inherited: vec![] };
         Loader {
@@ -165,6 +177,7 @@ impl<'a> Loader<'a> {
             options,
             environment,
             renamed: BTreeMap::new(),
+            adopted: BTreeSet::new(),
             expressions: Expressions::default(),
             settings,
             problems: vec![],
@@ -358,6 +371,13 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// The port of the health endpoints, which no listener of the service can have; none where they are off.
+fn health_port(environment: &Environment) -> Option<u16> {
+    let given = environment.get("DL_HEALTH_ADDR").filter(|text| !text.is_empty());
+    let address = given.map_or(Some(own::HEALTH_ADDR), |text| text.to_str())?;
+    address.rsplit_once(':')?.1.parse().ok()
+}
+
 /// What a percentage is of, and the percentage, where the text is one and the variable takes it.
 fn percentage<'v, 't>(variable: &'v Variable, text: &'t str) -> Option<(&'v str, &'t str)> {
     let text = text.trim();
@@ -368,7 +388,7 @@ fn percentage<'v, 't>(variable: &'v Variable, text: &'t str) -> Option<(&'v str,
 mod tests {
     use super::*;
 
-    fn options() -> Options {
+    pub(super) fn options() -> Options {
         Options {
             strict: false,
             allow_insecure: false,

@@ -89,6 +89,7 @@ impl Loader<'_> {
     fn read_additions(&mut self, prefix: &str, extra: &str) -> Additions {
         let names: Vec<String> =
             self.environment.names().filter(|name| name.starts_with(prefix)).map(str::to_owned).collect();
+        let names = names.into_iter().filter(|name| !self.adopted.contains(name)).collect::<Vec<_>>();
         let mut additions = Additions::new();
         for name in names {
             let key = passthrough_key(&name[prefix.len()..]);
@@ -125,6 +126,9 @@ impl Loader<'_> {
             }
         };
         for (key, value) in lines {
+            if self.is_adopted_line(extra, &key) {
+                continue;
+            }
             let secret = is_secret(&key, &value);
             self.insert(additions, key, Addition { variable: extra.to_owned(), value, secret });
         }
@@ -154,7 +158,7 @@ impl Loader<'_> {
 }
 
 /// `query_max__run__time` → `query.max-run-time`; a key with a dot or a dash in it is meant as it is.
-fn passthrough_key(name: &str) -> String {
+pub(super) fn passthrough_key(name: &str) -> String {
     if name.contains(['.', '-']) {
         return name.to_owned();
     }

@@ -218,11 +218,14 @@ impl Loader<'_> {
         }
     }
 
-    /// The same for a variable that is passed on to a service that takes it as it is.
-    pub(super) fn examine_passed(&mut self, name: &str) {
-        let Some(text) = self.environment.get(name).and_then(|text| text.to_str()).map(str::to_owned) else { return };
-        let secret = telling::is_secret(name, &text);
+    /// The same for a variable that is passed on to a service that takes it as it is. Whether nothing was found.
+    pub(super) fn is_clean_as_passed(&mut self, name: &str) -> bool {
+        let Some(text) = self.environment.get(name).and_then(|text| text.to_str()).map(str::to_owned) else {
+            return true;
+        };
+        let (secret, before) = (telling::is_secret(name, &text), self.problems.len());
         self.examine_key(name, &Addition { variable: name.to_owned(), value: text, secret }, References::None);
+        self.problems.len() == before
     }
 
     /// A variable is set twice in the same env file: the last one counts.

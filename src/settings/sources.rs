@@ -69,13 +69,17 @@ impl Loader<'_> {
         plain.or(grouped).is_some_and(Variable::takes_file)
     }
 
-    fn rename(&mut self, old: &str, new: &str) {
+    pub(super) fn rename(&mut self, old: &str, new: &str) {
         let Some(value) = self.text_of(old, false) else { return };
         let current = self.renamed.get(new).cloned();
         let beside = current.as_deref().unwrap_or(new);
         match self.environment.get(beside).filter(|text| !text.is_empty()) {
             None => {
-                self.problems.push(Problem::notice(old, format!("is an old or foreign name: taken as {new}")));
+                let what = match self.adopted.contains(old) {
+                    true => "sets a key that a variable is there for",
+                    false => "is an old or foreign name",
+                };
+                self.problems.push(Problem::notice(old, format!("{what}: taken as {new}")));
                 self.renamed.insert(new.to_owned(), old.to_owned());
             }
             Some(text) if text == value.as_str() => {}
@@ -144,7 +148,7 @@ impl Loader<'_> {
     }
 
     /// What has been reported since then is this variable's: that it has no value is no second problem.
-    fn break_key_since(&mut self, before: usize, name: &str) {
+    pub(super) fn break_key_since(&mut self, before: usize, name: &str) {
         if crate::report::has_errors(&self.problems[before..]) {
             self.broken.insert(self.key_of_name(name));
         }

@@ -1,6 +1,7 @@
 //! Variables the contract does not know: misspelt ones are named, foreign ones are the service's to inherit.
 
 use super::Loader;
+use super::families::family_of;
 use super::groups::is_instance_name;
 use crate::report::Problem;
 use crate::spelling::{edit_distance, tolerance};
@@ -22,7 +23,9 @@ impl Loader<'_> {
                 continue;
             }
             if self.is_ours(&name) && is_listed(&self.contract.child.pass, &name) {
-                self.examine_passed(&name);
+                if family_of(self.contract, &name).is_none() {
+                    self.is_clean_as_passed(&name);
+                }
                 continue;
             }
             if let Some(message) = self.why_unknown(&name) {
