@@ -51,6 +51,20 @@ impl Minio {
     }
 }
 
+/// The file is root's: only who owns it may open it as the server does.
+#[test]
+fn a_file_of_pools_says_where_the_server_listens_and_the_probe_follows() {
+    let mut minio = Minio::new("pools");
+    let (port, pool) = (free_port(), minio.service.own_folder("pool"));
+    let text = format!("version: v2\naddress: \"127.0.0.1:{port}\"\npools:\n  - args:\n    - \"{}\"\n", pool.display());
+    let file = minio.service.folder.write("pools.yaml", &text);
+    minio.service.set("MINIO_CONFIG", file.display());
+    let mut running = minio.service.start();
+    minio.service.await_ready(&mut running);
+    minio.port = port;
+    assert_eq!(minio.anonymous("GET", "minio/health/live"), 200);
+}
+
 #[test]
 fn the_documented_minimum_is_first_not_ready_then_ready() {
     let minio = Minio::new("minimum");
