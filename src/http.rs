@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -106,6 +106,18 @@ pub async fn ask(probe: &HttpProbe, timeout: Duration) -> Result<(), Unmet> {
     let answered = tokio::time::timeout(timeout, expect_answer(probe, timeout)).await;
     let outcome = answered.unwrap_or(Err(Reason::NoAnswer { within: timeout }));
     outcome.map_err(|reason| Unmet { url: shown(&probe.url), reason })
+}
+
+/// Reads now what questions to this URL will need, for when nothing can be read any more. Whether they will need another
+/// thread all the same: to look up a name, or to read anew what was believed.
+pub async fn prepare(url: &str, insecure_tls: bool, root_certificate: Option<&Path>) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let verified = url.scheme() == "https" && !(insecure_tls && is_own_address(&url));
+    if verified {
+        // Asked again each time, and told then.
+        let _ = tls::client_config(Verification::Full, root_certificate.map(Path::to_owned)).await;
+    }
+    verified || matches!(url.host(), Some(Host::Domain(_)))
 }
 
 async fn expect_answer(probe: &HttpProbe, timeout: Duration) -> Result<(), Reason> {

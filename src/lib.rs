@@ -45,6 +45,7 @@ pub mod signals;
 pub mod supervise;
 pub mod system;
 pub mod tasks;
+mod threads;
 pub mod tls;
 pub mod wait;
 pub mod write;

@@ -19,7 +19,7 @@ use crate::log;
 use crate::names::{self, Names};
 use crate::network;
 use crate::own::Own;
-use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, Wait};
+use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, Wait};
 use crate::prepare::{Failure, Prepared, RUN_DIR, Request, prepare};
 use crate::privilege::{self, BadUser, Identity, Unprivileged};
 use crate::process;
@@ -28,6 +28,8 @@ use crate::report::{self, Severity};
 use crate::signals::Signals;
 use crate::supervise::{self, Happened};
 use crate::tasks;
+use crate::threads;
+use crate::tls;
 use crate::value::parse_duration;
 use crate::wait::{self, Progress};
 use crate::write;
@@ -332,14 +334,10 @@ fn failed_start(error: &process::SpawnError) -> Failure {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let built =
-        tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(Duration::from_secs(1)).build();
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         built.map_err(|error| Failure::new(exit::SYSTEM, format!("the event loop cannot be set up: {error}")))?;
-    let output = runtime.block_on(work);
-    // A look-up whose name server is silent goes on for ten seconds in a thread of its own: nobody waits for it.
-    runtime.shutdown_background();
-    output
+    runtime.block_on(work)
 }
 
 // --- after the drop -----------------------------------------------------------------------------------------------
@@ -359,6 +357,7 @@ impl Started<'_> {
     async fn to_its_end(&self, signals: &mut Signals) -> Result<u8, Failure> {
         self.wait_for_dependencies(signals).await?;
         self.health.set_phase(Phase::Starting);
+        prepare_questions(self.plan).await;
         supervise::adopt_orphans();
         let child = process::spawn(self.command, self.user).map_err(|error| failed_start(&error))?;
         self.health.set_child(child.pid());
@@ -469,6 +468,39 @@ impl Started<'_> {
         tracing::info!("{} {}", self.plan.service, ended.exit);
         ended.status(&self.own.stop_success)
     }
+}
+
+/// Once the service runs, there may be no thread to be had, and it is asked all the same.
+async fn prepare_questions(plan: &Plan) {
+    // What the waits believed may not be needed again.
+    tls::forget();
+    let mut needs_thread = false;
+    for (url, insecure_tls, root) in questions(plan) {
+        needs_thread |= http::prepare(&url, insecure_tls, root).await;
+    }
+    if needs_thread && let Err(error) = threads::keep_one() {
+        tracing::warn!("names cannot be looked up while the service runs: {}", network::no_thread(&error));
+    }
+}
+
+/// Every URL the service is asked at while it runs, and how its certificate is verified.
+fn questions(plan: &Plan) -> Vec<(String, bool, Option<&Path>)> {
+    fn asked(probe: &HttpProbe) -> (String, bool, Option<&Path>) {
+        (probe.url.clone(), probe.insecure_tls, probe.root_certificate.as_deref())
+    }
+    let ready = plan.ready.iter().map(|probe| match probe {
+        Probe::Http(probe) => asked(probe),
+        Probe::Tcp { host, port } => (format!("tcp://{host}:{port}"), false, None),
+    });
+    let tasks = plan.tasks.iter().flat_map(|Task::S3Buckets(task)| {
+        let server = &task.server;
+        [asked(&task.quorum), (server.endpoint.clone(), server.insecure_tls, server.root_certificate.as_deref())]
+    });
+    let rungs = plan.stop.iter().filter_map(|rung| match &rung.action {
+        StopAction::Http(probe) => Some(asked(probe)),
+        StopAction::Signal(_) => None,
+    });
+    ready.chain(tasks).chain(rungs).collect()
 }
 
 /// Serves the endpoints until the program ends; without an address, for ever silent.

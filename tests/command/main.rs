@@ -23,6 +23,7 @@ mod secrets;
 mod signals;
 mod surroundings;
 mod terminal;
+mod threads;
 
 use std::time::Duration;
 

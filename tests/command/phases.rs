@@ -189,7 +189,7 @@ fn a_stop_while_a_dependency_accepts_and_never_answers_is_prompt() {
     assert_never_started(&stopped(running, SIGTERM), 143);
 }
 
-fn with_task(demo_port: u16) -> String {
+pub fn with_task(demo_port: u16) -> String {
     let server = format!(
         "endpoint = \"http://127.0.0.1:{demo_port}\"\nregion = \"us-east-1\"\naccess-key = \"demo\"\nsecret-key = \"long enough\""
     );
