@@ -43,6 +43,8 @@ pub struct Unmet {
 pub enum Reason {
     /// The question cannot be asked: a URL, method or header that is none. Trying again changes nothing.
     Unusable(String),
+    /// Another process than the service has the port.
+    Stranger { port: u16 },
     /// No certificate can be checked.
     Tls(TlsError),
     /// No connection, or one that broke.
@@ -72,9 +74,11 @@ impl fmt::Display for Unmet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { url, reason } = self;
         match reason {
-            Reason::Unusable(_) | Reason::Tls(_) | Reason::Unreachable(_) | Reason::NoAnswer { .. } => {
-                write!(f, "{url}: {reason}")
-            }
+            Reason::Unusable(_)
+            | Reason::Stranger { .. }
+            | Reason::Tls(_)
+            | Reason::Unreachable(_)
+            | Reason::NoAnswer { .. } => write!(f, "{url}: {reason}"),
             _ => write!(f, "{url} {reason}"),
         }
     }
@@ -84,6 +88,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unusable(why) | Self::Unreachable(why) => f.write_str(why),
+            Self::Stranger { port } => {
+                write!(f, "port {port} is answered by another process, not by the service")
+            }
             Self::Tls(error) => error.fmt(f),
             Self::NoAnswer { within } => write!(f, "no answer within {}", network::in_words(*within)),
             Self::Status { status, accepted } => {
@@ -272,13 +279,11 @@ fn verification(url: &Url, request: &Request<'_>) -> Result<Verification, Reason
     }
 }
 
-/// Loopback, or the address of an interface: one that a socket can be bound to.
 fn is_own_address(url: &Url) -> bool {
-    let own = |address: IpAddr| address.is_loopback() || std::net::UdpSocket::bind((address, 0)).is_ok();
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => own(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => own(IpAddr::V6(address)),
+        Some(Host::Ipv4(address)) => network::is_own(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => network::is_own(IpAddr::V6(address)),
         None => false,
     }
 }

@@ -34,6 +34,7 @@ pub mod redact;
 pub mod accounts;
 pub mod health;
 pub mod http;
+pub mod listeners;
 pub mod names;
 pub mod network;
 pub mod privilege;

@@ -43,6 +43,11 @@ pub async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String>
     if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
 }
 
+/// Loopback, or the address of an interface: one that a socket can be bound to.
+pub fn is_own(address: IpAddr) -> bool {
+    address.is_loopback() || std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
 /// Why a call that blocks was not begun.
 pub fn no_thread(error: &io::Error) -> String {
     format!("no thread can be started: {}; the limit of processes or of memory is reached", crate::env::reason(error))

@@ -15,6 +15,7 @@ use crate::env::Environment;
 use crate::exit;
 use crate::health::{self, Health, Phase};
 use crate::http;
+use crate::listeners::Listeners;
 use crate::log;
 use crate::names::{self, Names};
 use crate::network;
@@ -68,14 +69,22 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let user = drop_privileges(identity.as_ref(), &own)?;
     let exec = arguments.exec || own.exec;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
-    let stopping = Notify::new();
-    let started = Started { plan, command: &command, user: &user, own: &own, health: &health, stopping: &stopping };
+    let (stopping, listeners) = (Notify::new(), Listeners::default());
+    let started = Started {
+        plan,
+        command: &command,
+        user: &user,
+        own: &own,
+        health: &health,
+        listeners: &listeners,
+        stopping: &stopping,
+    };
     if exec {
         return Err(started.replaced(&mut signals));
     }
     let listener = health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?;
     block_on(async {
-        let serving = serve(listener, &health, &plan.ready);
+        let serving = serve(listener, &health, &plan.ready, &listeners);
         tokio::select! {
             status = started.to_its_end(&mut signals) => status,
             failure = serving => Err(failure),
@@ -109,7 +118,7 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
         let child = process::spawn(&command, &user).map_err(|error| failed_start(&error))?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
-            ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, request) => {
+            ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, no_request) => {
                 Ok(ended.status(&own.stop_success))
             }
             never = answer_names(names) => match never {},
@@ -349,6 +358,7 @@ struct Started<'a> {
     user: &'a Unprivileged,
     own: &'a Own,
     health: &'a Health,
+    listeners: &'a Listeners,
     /// Told when the first rung begins, or the service has ended.
     stopping: &'a Notify,
 }
@@ -363,6 +373,9 @@ impl Started<'_> {
         self.health.set_child(child.pid());
         tracing::info!(pid = child.pid(), "{} started", self.plan.service);
         let events = |happened: Happened| self.note(&happened);
+        let request = async |probe: &HttpProbe, within| {
+            self.listeners.ask(probe, within).await.map_err(|unmet| unmet.to_string())
+        };
         let supervised = supervise::supervise(child, signals, &self.plan.stop, self.own.stop_timeout, &events, request);
         tokio::pin!(supervised);
         // In this order: once a stop has begun, no task goes on and nothing becomes ready any more.
@@ -423,7 +436,7 @@ impl Started<'_> {
     async fn until_a_task_fails(&self) -> tasks::TaskError {
         for task in &self.plan.tasks {
             self.health.set_phase(Phase::Tasks(task.name().to_owned()));
-            if let Err(error) = tasks::run(task).await {
+            if let Err(error) = tasks::run(task, self.listeners).await {
                 return error;
             }
         }
@@ -441,7 +454,7 @@ impl Started<'_> {
     async fn until_ready(&self) {
         let mut pauses = PROBE_PAUSES.iter();
         let mut pause = PROBE_PAUSES[0];
-        while ready(&self.plan.ready).await.is_err() {
+        while ready(&self.plan.ready, self.listeners).await.is_err() {
             tokio::time::sleep(pause).await;
             pause = *pauses.next().unwrap_or(&PROBE_PAUSES[3]);
         }
@@ -504,22 +517,30 @@ fn questions(plan: &Plan) -> Vec<(String, bool, Option<&Path>)> {
 }
 
 /// Serves the endpoints until the program ends; without an address, for ever silent.
-async fn serve(listener: Option<std::net::TcpListener>, health: &Health, probes: &[Probe]) -> Failure {
+async fn serve(
+    listener: Option<std::net::TcpListener>,
+    health: &Health,
+    probes: &[Probe],
+    listeners: &Listeners,
+) -> Failure {
     match listener {
         None => std::future::pending().await,
-        Some(listener) => match health::serve(listener, health.clone(), async || ready(probes).await).await {
-            Ok(never) => match never {},
-            Err(error) => Failure::new(exit::SYSTEM, error),
-        },
+        Some(listener) => {
+            match health::serve(listener, health.clone(), async || ready(probes, listeners).await).await {
+                Ok(never) => match never {},
+                Err(error) => Failure::new(exit::SYSTEM, error),
+            }
+        }
     }
 }
 
 /// Asks the service every question of its contract; the first that is not answered as expected is the reason.
-async fn ready(probes: &[Probe]) -> Result<(), String> {
+async fn ready(probes: &[Probe], listeners: &Listeners) -> Result<(), String> {
     for probe in probes {
         match probe {
-            Probe::Http(http) => http::ask(http, PROBE_TIMEOUT).await.map_err(|unmet| unmet.to_string())?,
+            Probe::Http(http) => listeners.ask(http, PROBE_TIMEOUT).await.map_err(|unmet| unmet.to_string())?,
             Probe::Tcp { host, port } => {
+                listeners.check_at(host, *port).await.map_err(|reason| format!("{host}:{port}: {reason}"))?;
                 let connected = tokio::time::timeout(PROBE_TIMEOUT, network::connect(host, *port)).await;
                 connected.unwrap_or_else(|_| Err("no answer".into())).map_err(|why| format!("{host}:{port}: {why}"))?;
             }
@@ -528,7 +549,7 @@ async fn ready(probes: &[Probe]) -> Result<(), String> {
     Ok(())
 }
 
-/// A rung's request.
-async fn request(probe: &HttpProbe, timeout: Duration) -> Result<(), String> {
-    http::ask(probe, timeout).await.map_err(|unmet| unmet.to_string())
+/// A rung's request, which a program without a contract has none of.
+async fn no_request(_: &HttpProbe, _: Duration) -> Result<(), String> {
+    Ok(())
 }

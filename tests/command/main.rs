@@ -21,6 +21,7 @@ mod reaping;
 mod resolving;
 mod secrets;
 mod signals;
+mod stranger;
 mod surroundings;
 mod terminal;
 mod threads;

@@ -39,6 +39,7 @@ fn has_open(running: &Running, path: &str) -> bool {
 /// A server on loopback that takes requests and answers none of them, or says 200 once it may.
 struct Silent {
     port: u16,
+    listener: TcpListener,
     asked: Arc<AtomicBool>,
     answers: Arc<AtomicBool>,
 }
@@ -49,9 +50,10 @@ impl Silent {
         let port = listener.local_addr().unwrap().port();
         let (asked, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (told, may) = (asked.clone(), answers.clone());
+        let accepting = listener.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut kept = Vec::new();
-            for mut stream in listener.incoming().flatten() {
+            for mut stream in accepting.incoming().flatten() {
                 let _ = stream.read(&mut [0; 4096]);
                 told.store(true, Ordering::Relaxed);
                 if may.load(Ordering::Relaxed) {
@@ -61,7 +63,12 @@ impl Silent {
                 }
             }
         });
-        Silent { port, asked, answers }
+        Silent { port, listener, asked, answers }
+    }
+
+    /// As the service's own server.
+    fn of(&self, command: Command) -> Running {
+        Running::start_with_listener(command, &self.listener)
     }
 
     fn await_request(&self) {
@@ -206,7 +213,7 @@ fn a_stop_while_a_task_is_done_ends_the_service_and_the_task() {
     let demo = Demo::new(&format!("{STOP}{}", with_task(silent.port)));
     let mut command = demo.entry(&[]);
     command.env("DEMO_SCRIPT", LOUD);
-    let mut running = Running::start(command);
+    let mut running = silent.of(command);
     running.await_text(LONG, "started\n");
     silent.await_request();
     let (status, body) = get(demo.health, "/readyz");
@@ -223,7 +230,7 @@ fn a_stop_while_the_service_starts_is_prompt() {
     let demo = Demo::new(&format!("{STOP}{READY}"));
     let mut command = demo.entry(&[]);
     command.env("DEMO_SCRIPT", LOUD).env("DEMO_PORT", silent.port.to_string());
-    let running = Running::start(command);
+    let running = silent.of(command);
     silent.await_request();
     let ended = stopped(running, SIGTERM);
     assert_eq!((ended.code(), ended.stdout.as_str()), (143, "started\n"), "{}", ended.stderr);
@@ -258,7 +265,7 @@ fn a_service_that_is_being_stopped_never_becomes_ready_again() {
     let mut command = demo.entry(&[]);
     command.env("DEMO_SCRIPT", "trap 'echo stopping' TERM; trap 'exit 0' INT; echo up; while :; do sleep 0.05; done");
     command.env("DEMO_PORT", silent.port.to_string());
-    let mut running = Running::start(command);
+    let mut running = silent.of(command);
     running.await_text(LONG, "up\n");
     silent.await_request();
     running.signal(SIGTERM);
@@ -323,7 +330,7 @@ fn a_rung_that_is_a_request_is_sent_and_one_that_is_refused_leads_on_at_once() {
             "[[stop]]\nhttp = {{ method = \"PUT\", url = \"http://127.0.0.1:{port}/drain\" }}\nwithin = \"10m\"\n{STOP}"
         );
         let demo = Demo::new(&rung);
-        let mut running = Running::start(demo.entry(&[]));
+        let mut running = silent.of(demo.entry(&[]));
         running.await_text(LONG, "demo is ready");
         running.signal(SIGTERM);
         running.await_text(LONG, log);
@@ -407,8 +414,9 @@ fn a_task_that_fails_stops_the_service_through_its_ladder() {
     let port = listener.local_addr().unwrap().port();
     let quorum = Arc::new(AtomicBool::new(false));
     let is_there = quorum.clone();
+    let accepting = listener.try_clone().unwrap();
     std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
+        for mut stream in accepting.incoming().flatten() {
             let mut head = [0; 4096];
             let length = stream.read(&mut head).unwrap_or(0);
             let status = match head[..length].starts_with(b"GET / ") {
@@ -423,7 +431,7 @@ fn a_task_that_fails_stops_the_service_through_its_ladder() {
     let demo = Demo::new(&format!("{STOP}{}", with_task(port)));
     let mut command = demo.entry(&[]);
     command.env("DEMO_SCRIPT", "trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.05; done");
-    let mut running = Running::start(command);
+    let mut running = Running::start_with_listener(command, &listener);
     running.await_text(LONG, "up\n");
     quorum.store(true, Ordering::Relaxed);
     let ended = running.ended(LONG);

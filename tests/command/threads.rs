@@ -53,12 +53,8 @@ fn virtual_memory(running: &Running) -> u64 {
 
 #[test]
 fn a_ready_service_stays_ready_where_no_thread_can_be_had_any_more() {
-    let limits: [(&str, fn(&Running)); 2] = [
-        ("processes", |running| limit(running, "--nproc=1")),
-        // Enough for a question, too little for the stack of a thread.
-        ("memory", |running| limit(running, &format!("--as={}", virtual_memory(running) + (256 << 10)))),
-    ];
-    for (what, set) in limits {
+    // Memory: enough for a question, too little for the stack of a thread.
+    for what in ["processes", "memory"] {
         let demo = Demo::new("");
         let root = demo.join("root.pem");
         let ready = format!(
@@ -71,7 +67,10 @@ fn a_ready_service_stays_ready_where_no_thread_can_be_had_any_more() {
         command.env("DEMO_PORT", listener.local_addr().unwrap().port().to_string());
         let mut running = Running::start_with_listener(command, &listener);
         running.await_text(LONG, "demo is ready");
-        set(&running);
+        match what {
+            "processes" => limit(&running, "--nproc=1"),
+            _ => limit(&running, &format!("--as={}", virtual_memory(&running) + (256 << 10))),
+        }
         // Longer than any thread is kept that is not needed for ever.
         std::thread::sleep(std::time::Duration::from_millis(1500));
         for _ in 0..3 {
