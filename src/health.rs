@@ -102,6 +102,8 @@ struct State {
     signals_forwarded: BTreeMap<&'static str, u64>,
     /// CPU time of processes that ended elsewhere would be missing in the next sum: a counter never falls.
     most_cpu_seconds: f64,
+    /// The last look into proc(5).
+    measured: Option<metrics::Measured>,
 }
 
 impl Health {
@@ -124,6 +126,7 @@ impl Health {
             orphans_reaped: 0,
             signals_forwarded: BTreeMap::new(),
             most_cpu_seconds: 0.0,
+            measured: None,
         };
         Health { state: Arc::new(Mutex::new(state)), secrets: secrets.clone() }
     }

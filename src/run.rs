@@ -86,6 +86,8 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     block_on(async {
         let serving = serve(listener, &health, &plan.ready, &listeners);
         tokio::select! {
+            // In this order: signals and the service before those who only ask.
+            biased;
             status = started.to_its_end(&mut signals) => status,
             failure = serving => Err(failure),
             never = answer_names(names) => match never {},
@@ -118,6 +120,7 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
         let child = process::spawn(&command, &user).map_err(|error| failed_start(&error))?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
+            biased;
             ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, no_request) => {
                 Ok(ended.status(&own.stop_success))
             }

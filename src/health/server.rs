@@ -143,7 +143,8 @@ async fn talk<P: AsyncFn() -> Result<(), String>>(
         let last = count == MOST_REQUESTS;
         let exchanged = exchange(stream, &mut buffer, seat, last, deadline, health, readiness);
         match timeout_at(deadline, exchanged).await {
-            Ok(Ok(After::KeepAlive)) => {}
+            // However many requests have arrived together, signals are looked for between two of them.
+            Ok(Ok(After::KeepAlive)) => yield_now().await,
             Ok(Ok(After::Close)) => return drop(timeout(GOODBYE, drain(stream)).await),
             Ok(Err(_)) => return,
             Err(_) => return drop(stream.try_write(&Response::error(408, "request timeout").bytes(false, true))),
