@@ -11,6 +11,10 @@ use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 
+/// Descriptors that are kept back from whoever connects to us: for what is always open, for every wait and probe, and
+/// for starting the service.
+const KEPT_BACK: u64 = 32;
+
 /// Signals are 1 to 64 on Linux, the real-time ones from 32 on (signal(7)).
 const LAST_SIGNAL: i32 = 64;
 
@@ -129,6 +133,12 @@ pub fn set_signal_mask(mask: &SigSet) -> SigSet {
 pub fn fork() -> Result<nix::unistd::ForkResult, Errno> {
     // SAFETY: every caller keeps to async-signal-safe calls in the child; see `process`.
     unsafe { nix::unistd::fork() }
+}
+
+/// How many descriptors connections to us may have together.
+pub fn spare_descriptors() -> usize {
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    limit.map_or(0, |(soft, _)| soft.saturating_sub(KEPT_BACK).min(1 << 20) as usize)
 }
 
 /// Marks every descriptor from `first` on to be closed by exec: the runtime's leaks are not for the service

@@ -8,6 +8,7 @@ mod support;
 
 mod arguments;
 mod demo;
+mod descriptors;
 mod files;
 mod forwarding;
 mod given;
