@@ -281,6 +281,18 @@ pub fn set_action(signal: nix::sys::signal::Signal, action: &nix::sys::signal::S
     unsafe { nix::sys::signal::sigaction(signal, action) }.map(drop)
 }
 
+/// Has a signal end this process with 128 and its number.
+pub fn end_on(signal: nix::sys::signal::Signal) {
+    extern "C" fn end(signal: c_int) {
+        // SAFETY: _exit is async-signal-safe.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler};
+    let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler makes one async-signal-safe call. It fails for KILL and STOP only.
+    let _ = unsafe { nix::sys::signal::sigaction(signal, &action) };
+}
+
 /// _exit(2): ends this process without running anything of ours.
 pub fn end_now(status: i32) -> ! {
     // SAFETY: _exit never returns and runs no code of ours.

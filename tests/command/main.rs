@@ -26,6 +26,7 @@ mod stranger;
 mod surroundings;
 mod terminal;
 mod threads;
+mod unread;
 
 use std::time::Duration;
 

@@ -93,6 +93,21 @@ fn a_stop_while_a_secret_is_read_from_a_pipe_is_prompt() {
     }
 }
 
+/// Behaviours: 18.
+#[test]
+fn an_orphan_that_ends_while_a_secret_is_read_from_a_pipe_is_reaped() {
+    let demo = Demo::new(STOP);
+    let secret = fifo(&demo);
+    let own = crate::support::binary();
+    let mut command = demo.command(&["sh", "-c", "sleep 0.3 & exec \"$@\"", "sh", own.to_str().unwrap()]);
+    command.env("DEMO_SCRIPT", LOUD).env("DEMO_PASSWORD_FILE", &secret);
+    let running = Running::start(command);
+    until(LONG, "it waits for the secret", || has_open(&running, &secret).then_some(()));
+    until(LONG, "no zombie is left", || crate::support::descendants(running.pid()).is_empty().then_some(()));
+    assert!(has_open(&running, &secret));
+    assert_never_started(&stopped(running, SIGTERM), 143);
+}
+
 /// Behaviours: 82.
 #[test]
 fn a_secret_comes_through_a_pipe_in_pieces() {
