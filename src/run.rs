@@ -210,10 +210,16 @@ fn run_dir(own: &Own) -> (PathBuf, Option<String>) {
     if nix::unistd::access(candidate, nix::unistd::AccessFlags::W_OK).is_ok() {
         return (usual.to_owned(), None);
     }
-    let fallback = std::env::temp_dir().join(format!("dl-entry-{}", nix::unistd::geteuid()));
+    let fallback = temporary().join(format!("dl-entry-{}", nix::unistd::geteuid()));
     let shown = fallback.display();
-    let warning = format!("{RUN_DIR} cannot be written: files go to {shown}; mount a tmpfs there or set DL_RUN_DIR");
+    let warning = format!("{RUN_DIR} cannot be written: files go to {shown}; mount a tmpfs at /run or set DL_RUN_DIR");
     (fallback, Some(warning))
+}
+
+/// Where temporary files go. What is empty or relative in TMPDIR names no folder, and `/` is everybody's.
+fn temporary() -> PathBuf {
+    let named = std::env::var_os("TMPDIR").map(PathBuf::from);
+    named.filter(|path| path.is_absolute() && path.parent().is_some()).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
 fn stop_if_asked(signals: &mut Signals) -> Result<(), Failure> {
@@ -258,7 +264,7 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     private_fallback(run_dir)?;
     let parents = plan.files.iter().filter_map(|file| file.path.parent()).filter(|parent| parent.starts_with(run_dir));
     // Below a temporary folder, which is everybody's, it stays private.
-    let mode = if run_dir.starts_with(std::env::temp_dir()) { 0o700 } else { 0o755 };
+    let mode = if run_dir.starts_with(temporary()) { 0o700 } else { 0o755 };
     let mut directories = vec![Directory { path: run_dir.to_owned(), mode }];
     for parent in parents {
         let below = parent.ancestors().take_while(|path| *path != run_dir).collect::<Vec<_>>();
@@ -275,7 +281,7 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
 
 /// A folder below a temporary one may have been put there by anybody: it must be ours alone.
 fn private_fallback(run_dir: &Path) -> Result<(), Failure> {
-    let is_temporary = run_dir.starts_with(std::env::temp_dir());
+    let is_temporary = run_dir.starts_with(temporary());
     match !is_temporary || write::make_private(run_dir).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))? {
         true => Ok(()),
         false => {

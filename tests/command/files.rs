@@ -215,6 +215,19 @@ fn without_a_writable_run_folder_a_private_one_is_used_with_one_warning() {
 }
 
 #[test]
+fn a_tmpdir_that_names_no_folder_does_not_make_every_folder_a_temporary_one() {
+    for temporary in ["", ".", "tmp", "/"] {
+        let demo = Demo::new(STOP);
+        let run = demo.run().join("below");
+        let mut command = demo.entry(&[]);
+        command.env("DL_RUN_DIR", &run).env("TMPDIR", temporary);
+        let ended = ended(command);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{temporary:?}: {}", ended.stderr);
+        assert_eq!(run.metadata().unwrap().mode() & 0o7777, 0o755, "{temporary:?}");
+    }
+}
+
+#[test]
 fn a_private_folder_somebody_else_put_there_is_refused() {
     let demo = Demo::new(STOP);
     let temporary = demo.join("tmp");
