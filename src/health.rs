@@ -300,7 +300,8 @@ impl Report {
 // ---- the address -----------------------------------------------------------------------------------------------
 
 /// What `DL_HEALTH_ADDR` may be.
-pub(crate) const ACCEPTED_ADDRESSES: &str = "0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 or off";
+pub(crate) const ACCEPTED_ADDRESSES: &str =
+    "0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 (ports from 1 to 65535) or off";
 
 /// Listens on `DL_HEALTH_ADDR`; `None` when it is `off`.
 pub fn bind(address: &str) -> Result<Option<TcpListener>, HealthError> {
@@ -500,7 +501,7 @@ mod tests {
         for wrong in ["9190", "", "host:9190", "::9190", "0.0.0.0:99999", "0.0.0.0"] {
             let expected = format!(
                 "DL_HEALTH_ADDR: `{wrong}` is not an address\n  \
-                 write 0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 or off"
+                 write 0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 (ports from 1 to 65535) or off"
             );
             assert_eq!(bind(wrong).unwrap_err().to_string(), expected);
         }
