@@ -464,6 +464,9 @@ impl Supervisor<'_> {
 
     /// Everybody the service has left behind. Whether there is anybody we may signal.
     fn clear_out(&self, signal: i32) -> bool {
+        if signal == libc::SIGKILL {
+            kill_whoever_they_become();
+        }
         let mut family = descendants();
         if nix::unistd::getpid() == Pid::from_raw(1) {
             // All of our own PID namespace but ourselves; that it may signal none of them kill(2) does not say.
@@ -500,7 +503,13 @@ impl Supervisor<'_> {
                     }
                     return self.carry_out(state, Event::NobodyLeft);
                 }
-                Ok(Reaped::NoneYet) => return state,
+                Ok(Reaped::NoneYet) => {
+                    // Somebody has begun since they were killed.
+                    if matches!(state, State::Clearing { killed: true, .. }) {
+                        kill_whoever_they_become();
+                    }
+                    return state;
+                }
                 Err(errno) => {
                     tracing::error!("waitid failed: {}", errno.desc());
                     return state;
@@ -554,6 +563,32 @@ pub fn adopt_orphans() {
         && let Err(errno) = nix::sys::prctl::set_child_subreaper(true)
     {
         tracing::warn!("orphans of the service go to another process: {}", errno.desc());
+    }
+}
+
+/// Looks this often, at most, for those that have begun since the last time.
+const MOST_ROUNDS: usize = 20;
+
+/// Kills our descendants and their process groups, until none is left alive. One that forks and exits would be gone each
+/// time we had found it, but its group stays the same, and is killed all at once (kill(2)). As process 1 we reach all of
+/// them at once anyway.
+fn kill_whoever_they_become() {
+    if nix::unistd::getpid() == Pid::from_raw(1) {
+        return;
+    }
+    let own_group = nix::unistd::getpgrp().as_raw();
+    for _ in 0..MOST_ROUNDS {
+        let all = processes::all();
+        let family = processes::descendants(nix::unistd::getpid().as_raw(), &all);
+        let alive: Vec<_> =
+            family.iter().filter(|pid| all.get(pid).is_some_and(|process| !process.is_zombie)).collect();
+        let groups: BTreeSet<i32> = alive.iter().filter_map(|pid| Some(all.get(pid)?.group)).collect();
+        let groups = groups.into_iter().filter(|group| *group > 1 && *group != own_group).map(|group| -group);
+        let killed =
+            groups.chain(alive.into_iter().copied()).filter(|id| system::send_signal(*id, libc::SIGKILL).is_ok());
+        if killed.count() == 0 {
+            return;
+        }
     }
 }
 
