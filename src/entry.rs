@@ -9,7 +9,7 @@ use clap::Parser;
 use crate::cli::{self, Cli, Command, HealthArgs, Question};
 use crate::env::Environment;
 use crate::exit;
-use crate::health;
+use crate::health::{self, HealthError};
 use crate::inspect;
 use crate::log;
 use crate::own::Own;
@@ -68,7 +68,9 @@ fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {
 
 /// `dl-entry health`: 0 or 1, and one line.
 fn ask(arguments: &HealthArgs) -> Result<u8, Failure> {
-    let (own, problems) = Own::load(&Environment::of_process());
+    let environment = Environment::of_process();
+    let (own, problems) = Own::load(&environment);
+    let is_set = environment.get("DL_HEALTH_ADDR").is_some_and(|address| !address.is_empty());
     let question = match arguments.question {
         Question::Live => health::Question::Live,
         Question::Ready => health::Question::Ready,
@@ -77,7 +79,10 @@ fn ask(arguments: &HealthArgs) -> Result<u8, Failure> {
     let wrong = problems.iter().find(|problem| problem.variable == "DL_HEALTH_ADDR");
     let answer = match wrong {
         Some(problem) => Err(problem.to_string()),
-        None => health::ask(question, &own.health_addr).map_err(|error| error.to_string()),
+        None => health::ask(question, &own.health_addr).map_err(|error| match error {
+            HealthError::Unreachable { .. } if is_set => format!("{error} (address from DL_HEALTH_ADDR)"),
+            _ => error.to_string(),
+        }),
     };
     let (well, line) = answer.unwrap_or_else(|error| (false, error));
     // A runtime that does not read the line still gets the status.

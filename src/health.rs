@@ -163,6 +163,11 @@ impl Health {
         (state.child, state.last_exit) = (None, Some(status));
     }
 
+    /// Whether the service has been ready once.
+    pub fn has_been_ready(&self) -> bool {
+        self.state().was_ready
+    }
+
     /// A process that was nobody's has been reaped.
     pub fn count_orphan(&self) {
         self.state().orphans_reaped += 1;
@@ -389,7 +394,7 @@ impl fmt::Display for HealthError {
             HealthError::Off => f.write_str("there is no health endpoint to ask: DL_HEALTH_ADDR is off"),
             HealthError::Unreachable { address, source } => {
                 let reason = reason(source);
-                write!(f, "cannot reach the health endpoint at {address}: {reason} (address from DL_HEALTH_ADDR)")
+                write!(f, "cannot reach the health endpoint at {address}: {reason}")
             }
             HealthError::NoAnswer { address, reason } => {
                 write!(f, "no answer from the health endpoint at {address}: {reason}")

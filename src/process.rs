@@ -88,6 +88,8 @@ pub enum SpawnError {
     NotFound { program: PathBuf, path: Option<OsString> },
     /// The file exists and what it names to run it does not.
     NoInterpreter { program: PathBuf, interpreter: String },
+    /// A script whose first line ends with a carriage return, which belongs to the interpreter's name for the kernel.
+    WindowsLines { program: PathBuf, line: String },
     /// The file exists and cannot be executed.
     NotExecutable { program: PathBuf, reason: String },
     /// The working directory cannot be entered.
@@ -102,7 +104,9 @@ impl SpawnError {
     /// 126, 127, or what a failing system ends with.
     pub fn status(&self) -> u8 {
         match self {
-            SpawnError::NotFound { .. } | SpawnError::NoInterpreter { .. } => exit::NOT_FOUND,
+            SpawnError::NotFound { .. } | SpawnError::NoInterpreter { .. } | SpawnError::WindowsLines { .. } => {
+                exit::NOT_FOUND
+            }
             SpawnError::NotExecutable { .. } | SpawnError::Nul { .. } => exit::NOT_EXECUTABLE,
             SpawnError::Directory { .. } | SpawnError::System { .. } => exit::SYSTEM,
         }
@@ -119,6 +123,12 @@ impl fmt::Display for SpawnError {
             SpawnError::NoInterpreter { program, interpreter } => {
                 write!(f, "{} needs {interpreter}, which does not exist", program.display())
             }
+            SpawnError::WindowsLines { program, line } => write!(
+                f,
+                "{0} has Windows line endings (CRLF): no interpreter is called `{line}\\r`\n  save it with Unix line \
+                 endings: sed -i 's/\\r$//' {0}",
+                program.display()
+            ),
             SpawnError::NotExecutable { program, reason } => {
                 write!(f, "{} cannot be executed: {reason}", program.display())
             }
@@ -209,6 +219,7 @@ impl Prepared {
     fn new(command: &CommandLine) -> Result<Prepared, SpawnError> {
         let name = command.argv.first().map(OsString::as_os_str).unwrap_or_default();
         let program = find_program(name, &command.environment)?;
+        refuse_windows_lines(&program)?;
         let arguments =
             command.argv.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>, _>>()?;
         let sockets = Sockets::passed_to(nix::unistd::getpid(), &command.environment);
@@ -324,6 +335,19 @@ fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<Pa
         .ok_or(SpawnError::NotFound { program, path: Some(path) })
 }
 
+/// With some interpreters (`env`) the kernel succeeds, and the error is one that nobody understands.
+fn refuse_windows_lines(program: &Path) -> Result<(), SpawnError> {
+    let head = first_bytes(program);
+    let line = head.strip_prefix(b"#!").and_then(|head| head.split(|byte| *byte == b'\n').next());
+    match line.and_then(|line| line.strip_suffix(b"\r")) {
+        None => Ok(()),
+        Some(line) => {
+            let line = String::from_utf8_lossy(line).trim().to_owned();
+            Err(SpawnError::WindowsLines { program: program.to_owned(), line })
+        }
+    }
+}
+
 fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
     let refused = |reason: String| SpawnError::NotExecutable { program: program.to_owned(), reason };
     let head = first_bytes(program);
@@ -350,6 +374,9 @@ fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
             refused(format!("it is built for another machine ({})", machine(&head)))
         }
         Errno::ENOEXEC if head.is_empty() => refused("it is empty".into()),
+        Errno::ENOEXEC if head.starts_with("\u{feff}#!".as_bytes()) => {
+            refused("a byte order mark comes before the #! of its first line".into())
+        }
         Errno::ENOEXEC => refused("it is no binary and its first line names no interpreter (#!/bin/sh)".into()),
         Errno::E2BIG => refused("arguments and environment together are too long".into()),
         errno => refused(errno.desc().to_lowercase()),

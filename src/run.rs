@@ -26,7 +26,7 @@ use crate::privilege::{self, BadUser, Identity, Unprivileged};
 use crate::process;
 use crate::redact::Secrets;
 use crate::report::{self, Severity};
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::supervise::{self, Happened};
 use crate::tasks;
 use crate::threads;
@@ -64,7 +64,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let identity = identity(&prepared.package.contract.service.user)?;
     let health = Health::since(begun, &plan.service, &prepared.secrets);
     health.set_phase(Phase::Rendering);
-    write_plan(plan, &run_dir, identity.as_ref())?;
+    write_plan(plan, &run_dir, identity.as_ref()).map_err(|failure| with_hint(failure, &own, &run_dir))?;
     stop_if_asked(&mut signals)?;
     let user = drop_privileges(identity.as_ref(), &own)?;
     let exec = arguments.exec || own.exec;
@@ -279,6 +279,14 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     Ok(())
 }
 
+/// Where nobody named the run folder, what to do about one that cannot be written.
+fn with_hint(failure: Failure, own: &Own, run_dir: &Path) -> Failure {
+    let is_about_it = own.run_dir.is_none() && failure.text.contains(&*run_dir.to_string_lossy());
+    let hint =
+        "\n  or mount a tmpfs at /run (docker run --tmpfs /run), or set DL_RUN_DIR to a folder that can be written";
+    if is_about_it { Failure::new(failure.status, failure.text + hint) } else { failure }
+}
+
 /// A folder below a temporary one may have been put there by anybody: it must be ours alone.
 fn private_fallback(run_dir: &Path) -> Result<(), Failure> {
     let is_temporary = run_dir.starts_with(temporary());
@@ -435,7 +443,11 @@ impl Started<'_> {
         let waiting = wait::wait_for_all(waits, self.own.wait_timeout, &progress);
         let events = |happened: Happened| self.note(&happened);
         match supervise::run_to_end(waiting, signals, &events).await {
-            Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
+            Err(signal) => {
+                let signal_name = signals::name(signal);
+                tracing::info!("{signal_name} received, {} is not started", self.plan.service);
+                Err(Failure::new(exit::of_signal(signal), ""))
+            }
             Ok(Err(pending)) => Err(Failure::new(exit::DEPENDENCY, pending)),
             Ok(Ok(())) => Ok(()),
         }
@@ -486,8 +498,13 @@ impl Started<'_> {
         }
     }
 
+    /// Nobody has asked a server to end by itself. One that was never one (`--version`) may, where all went well.
     fn ended(&self, ended: &supervise::Ending) -> u8 {
-        tracing::info!("{} {}", self.plan.service, ended.exit);
+        let did_its_work = ended.exit.status() == 0 && !self.health.has_been_ready();
+        match ended.asked || did_its_work {
+            true => tracing::info!("{} {}", self.plan.service, ended.exit),
+            false => tracing::error!("{} {}, and nobody had asked it to", self.plan.service, ended.exit),
+        }
         ended.status(&self.own.stop_success)
     }
 }
