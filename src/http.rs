@@ -279,7 +279,8 @@ fn verification(url: &Url, request: &Request<'_>) -> Result<Verification, Reason
     }
 }
 
-fn is_own_address(url: &Url) -> bool {
+/// Whether it is this container that is asked, as far as the URL says.
+pub(crate) fn is_own_address(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => network::is_own(IpAddr::V4(address)),

@@ -37,6 +37,7 @@ pub mod http;
 pub mod listeners;
 pub mod names;
 pub mod network;
+mod ports;
 pub mod privilege;
 pub mod process;
 mod processes;

@@ -21,6 +21,7 @@ use crate::names::{self, Names};
 use crate::network;
 use crate::own::Own;
 use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, Wait};
+use crate::ports;
 use crate::prepare::{Failure, Prepared, RUN_DIR, Request, prepare};
 use crate::privilege::{self, BadUser, Identity, Unprivileged};
 use crate::process;
@@ -63,11 +64,12 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     tell(&prepared, fallback.as_deref());
     let identity = identity(&prepared.package.contract.service.user)?;
     let health = Health::since(begun, &plan.service, &prepared.secrets);
+    let exec = arguments.exec || own.exec;
+    refuse_low_ports(&prepared, plan, !exec)?;
     health.set_phase(Phase::Rendering);
     write_plan(plan, &run_dir, identity.as_ref()).map_err(|failure| with_hint(failure, &own, &run_dir))?;
     stop_if_asked(&mut signals)?;
     let user = drop_privileges(identity.as_ref(), &own)?;
-    let exec = arguments.exec || own.exec;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
     let (stopping, listeners) = (Notify::new(), Listeners::default());
     let started = Started {
@@ -244,6 +246,15 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
     privilege::refuse_hidden_root(user, &identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
     privilege::check_can_become(&identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
     Ok(Some(identity))
+}
+
+/// Sockets that are passed on are open already, whatever their port.
+fn refuse_low_ports(prepared: &Prepared, plan: &Plan, served: bool) -> Result<(), Failure> {
+    let refused = ports::refused(plan, &prepared.own, served, &prepared.settings.settings);
+    if refused.is_empty() || std::env::var_os("LISTEN_FDS").is_some() {
+        return Ok(());
+    }
+    Err(Failure::new(exit::CONTRACT, refused.join("\n")))
 }
 
 /// The text of a file of users or groups; only who is written as a number can do without.

@@ -454,3 +454,29 @@ fn a_task_that_fails_stops_the_service_through_its_ladder() {
     assert!(ended.stderr.contains("dl-entry: demo was stopped: task s3-buckets: "), "{}", ended.stderr);
     assert!(try_get(demo.health, "/livez").is_err());
 }
+
+#[test]
+fn a_port_the_kernel_keeps_for_root_is_refused_before_anything_is_written() {
+    let demo = Demo::new(&format!("{STOP}{READY}"));
+    let own = crate::support::binary();
+    let with = |first: &str, variables: &[(&str, &str)]| {
+        let script =
+            format!("echo {first} >/proc/sys/net/ipv4/ip_unprivileged_port_start; ip link set lo up; exec \"$@\"");
+        let mut command = demo.command(&["unshare", "-n", "sh", "-ec", &script, "sh", own.to_str().unwrap()]);
+        command.env("DEMO_SCRIPT", "echo started").envs(variables.iter().copied());
+        Running::start(command).ended(LONG)
+    };
+    let refused = |variable: &str, port: u16, listener: &str| {
+        format!(
+            "{variable}: port {port} cannot be listened on by {listener}, which has none of root's rights\n  accepted: a port \
+             from 1024 on; or start the container with --sysctl net.ipv4.ip_unprivileged_port_start={port}\n"
+        )
+    };
+    let ended = with("1024", &[("DEMO_PORT", "80"), ("DL_HEALTH_ADDR", "127.0.0.1:90")]);
+    assert_never_started(&ended, 78);
+    let expected = refused("DL_HEALTH_ADDR", 90, "the health endpoint") + &refused("DEMO_PORT", 80, "demo");
+    assert_eq!(ended.stderr.split_once("dl-entry: ").map(|(_, report)| report), Some(expected.as_str()));
+    assert!(!demo.file().exists());
+    let ended = with("80", &[("DEMO_PORT", "80"), ("DL_HEALTH_ADDR", "127.0.0.1:90")]);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
+}
