@@ -18,6 +18,39 @@ const KEPT_BACK: u64 = 32;
 /// Signals are 1 to 64 on Linux, the real-time ones from 32 on (signal(7)).
 const LAST_SIGNAL: i32 = 64;
 
+/// Before `main` std opens /dev/null for each standard stream that is closed, and aborts where there is none. What is open
+/// by then it leaves alone, and the C library comes here first (`DT_INIT_ARRAY` in elf(5)).
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_STD: extern "C" fn() = occupy_closed_streams;
+
+extern "C" fn occupy_closed_streams() {
+    for descriptor in 0..=2 {
+        // SAFETY: asks for a flag of one descriptor, open or not.
+        if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
+            occupy(descriptor);
+        }
+    }
+}
+
+/// Opens what is as good as closed: input at its end, output that fails. It gets the lowest free number, which is this one.
+fn occupy(descriptor: c_int) {
+    // SAFETY: constant paths that end with NUL, and an array of the two descriptors that pipe(2) writes.
+    unsafe {
+        if libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) >= 0 {
+            return;
+        }
+        if descriptor != libc::STDIN_FILENO {
+            libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
+            return;
+        }
+        let mut ends = [-1; 2];
+        if libc::pipe(ends.as_mut_ptr()) == 0 {
+            libc::close(ends[1]);
+        }
+    }
+}
+
 /// How a child ended (waitid(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {

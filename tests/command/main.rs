@@ -23,6 +23,7 @@ mod resolving;
 mod secrets;
 mod signals;
 mod stranger;
+mod streams;
 mod surroundings;
 mod terminal;
 mod threads;
