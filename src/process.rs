@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{ForkResult, Pid};
 
 use crate::exit;
 use crate::plan::{CommandLine, DEFAULT_PATH};
 use crate::privilege::Unprivileged;
+use crate::signals::{self, Awaited};
 use crate::system::{self, Pointers};
 
 /// The service, running.
@@ -96,6 +98,8 @@ pub enum SpawnError {
     Directory { path: PathBuf, errno: Errno },
     /// A text with a NUL byte cannot be passed on.
     Nul { what: &'static str },
+    /// A signal asked to end before it was executed, which may take long (a network file system).
+    Asked,
     /// fork or pipe failed.
     System { call: &'static str, errno: Errno },
 }
@@ -108,7 +112,7 @@ impl SpawnError {
                 exit::NOT_FOUND
             }
             SpawnError::NotExecutable { .. } | SpawnError::Nul { .. } => exit::NOT_EXECUTABLE,
-            SpawnError::Directory { .. } | SpawnError::System { .. } => exit::SYSTEM,
+            SpawnError::Directory { .. } | SpawnError::Asked | SpawnError::System { .. } => exit::SYSTEM,
         }
     }
 }
@@ -135,6 +139,7 @@ impl fmt::Display for SpawnError {
             SpawnError::Directory { path, errno } => {
                 write!(f, "the working directory {} cannot be entered: {}", path.display(), errno.desc())
             }
+            SpawnError::Asked => f.write_str("a signal asked to end before the program was started"),
             SpawnError::Nul { what } => write!(f, "{what} has a NUL byte in it"),
             SpawnError::System { call, errno } => write!(f, "{call} failed: {}", errno.desc()),
         }
@@ -270,6 +275,12 @@ impl Prepared {
 
     /// The pipe closes by itself when exec succeeds.
     fn outcome(&self, child: Child, reader: OwnedFd) -> Result<Child, SpawnError> {
+        if matches!(signals::await_readable_or_stop(&reader), Ok(Awaited::Stop)) && !is_readable(&reader) {
+            // Still a copy of ours, which has every other signal blocked. Nobody waits for what a disk may hold.
+            let _ = system::send_signal(child.pid(), libc::SIGKILL);
+            child.return_terminal();
+            return Err(SpawnError::Asked);
+        }
         let mut message = Vec::new();
         // A pipe that cannot be read says as little as one that closed.
         let _ = std::fs::File::from(reader).read_to_end(&mut message);
@@ -285,6 +296,12 @@ impl Prepared {
         }
         explain_exec(&self.program, errno)
     }
+}
+
+/// Whether a read would not wait.
+fn is_readable(reader: &OwnedFd) -> bool {
+    let mut readable = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    poll(&mut readable, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 fn c_string(text: &OsStr, what: &'static str) -> Result<CString, SpawnError> {

@@ -119,7 +119,7 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
     }
     block_on(async {
         supervise::adopt_orphans();
-        let child = process::spawn(&command, &user).map_err(|error| failed_start(&error))?;
+        let child = spawn(&command, &user, &mut signals)?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
             biased;
@@ -370,6 +370,14 @@ fn failed_start(error: &process::SpawnError) -> Failure {
     Failure::new(error.status(), error)
 }
 
+/// Starts the command; a signal that asks to end before it runs is what ends us.
+fn spawn(command: &CommandLine, user: &Unprivileged, signals: &mut Signals) -> Result<process::Child, Failure> {
+    process::spawn(command, user).map_err(|error| match (&error, stop_if_asked(signals)) {
+        (process::SpawnError::Asked, Err(asked)) => asked,
+        _ => failed_start(&error),
+    })
+}
+
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
@@ -397,7 +405,7 @@ impl Started<'_> {
         self.health.set_phase(Phase::Starting);
         prepare_questions(self.plan).await;
         supervise::adopt_orphans();
-        let child = process::spawn(self.command, self.user).map_err(|error| failed_start(&error))?;
+        let child = spawn(self.command, self.user, signals)?;
         self.health.set_child(child.pid());
         tracing::info!(pid = child.pid(), "{} started", self.plan.service);
         let events = |happened: Happened| self.note(&happened);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -140,9 +140,24 @@ pub enum Awaited {
 /// # Errors
 /// What poll(2) and signalfd(2) have.
 pub fn await_readable(file: &impl AsFd, deadline: Instant) -> io::Result<Awaited> {
-    let (stops, children) = (watched(&STOPS)?, watched(&[libc::SIGCHLD])?);
+    let children = watched(&[libc::SIGCHLD])?;
+    await_either(file, Some(&children), deadline)
+}
+
+/// The same for as long as it takes, where a child's status is somebody else's to read.
+///
+/// # Errors
+/// As `await_readable`.
+pub fn await_readable_or_stop(file: &impl AsFd) -> io::Result<Awaited> {
+    const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+    await_either(file, None, Instant::now() + FOR_EVER)
+}
+
+fn await_either(file: &impl AsFd, children: Option<&SignalFd>, deadline: Instant) -> io::Result<Awaited> {
+    let stops = watched(&STOPS)?;
     let watch = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
-    let mut all = [watch(stops.as_fd()), watch(file.as_fd()), watch(children.as_fd())];
+    let mut all = vec![watch(stops.as_fd()), watch(file.as_fd())];
+    all.extend(children.map(|children| watch(children.as_fd())));
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match poll(&mut all, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
@@ -150,13 +165,16 @@ pub fn await_readable(file: &impl AsFd, deadline: Instant) -> io::Result<Awaited
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) if all[0].any() == Some(true) => return Ok(Awaited::Stop),
             Ok(_) if all[1].any() == Some(true) => return Ok(Awaited::Readable),
-            Ok(_) => {
-                let _ = children.read_signal();
-                while let Ok(Reaped::Child(..)) = crate::system::reap() {}
-            }
+            Ok(_) => children.into_iter().for_each(reap_all),
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// One SIGCHLD may stand for many.
+fn reap_all(children: &SignalFd) {
+    let _ = children.read_signal();
+    while let Ok(Reaped::Child(..)) = crate::system::reap() {}
 }
 
 fn watched(signals: &[i32]) -> io::Result<SignalFd> {

@@ -480,3 +480,46 @@ fn a_port_the_kernel_keeps_for_root_is_refused_before_anything_is_written() {
     let ended = with("80", &[("DEMO_PORT", "80"), ("DL_HEALTH_ADDR", "127.0.0.1:90")]);
     assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
 }
+
+/// Has every execution of a file wait until this is dropped (fanotify(7)).
+struct Held(std::fs::File);
+
+impl Held {
+    fn at(path: &std::path::Path) -> Held {
+        use std::os::fd::FromRawFd as _;
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: plain system calls; the path ends with NUL, and the descriptor is nobody else's.
+        unsafe {
+            let group = libc::fanotify_init(libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC, libc::O_RDONLY as u32);
+            assert!(group >= 0, "fanotify: {}", std::io::Error::last_os_error());
+            let group = std::fs::File::from_raw_fd(group);
+            let descriptor = std::os::fd::AsRawFd::as_raw_fd(&group);
+            let (flags, events) = (libc::FAN_MARK_ADD, libc::FAN_OPEN_EXEC_PERM);
+            let marked = libc::fanotify_mark(descriptor, flags, events, libc::AT_FDCWD, name.as_ptr());
+            assert_eq!(marked, 0, "fanotify: {}", std::io::Error::last_os_error());
+            Held(group)
+        }
+    }
+
+    /// Until somebody wants to execute it.
+    fn await_execution(&self) {
+        let mut readable = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&self.0), nix::poll::PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut readable, 15_000u16), Ok(1), "nobody executes it");
+    }
+}
+
+/// Behaviours: 27.
+#[test]
+fn a_stop_while_the_program_is_being_executed_is_prompt() {
+    crate::support::require_root("fanotify needs it");
+    let folder = crate::support::Folder::new("held");
+    let program = folder.join("program");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    for (signal, code) in [(SIGTERM, 143), (SIGINT, 130)] {
+        let held = Held::at(&program);
+        let running = Running::start(entry(&[program.to_str().unwrap(), "1000"]));
+        held.await_execution();
+        let ended = stopped(running, signal);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (code, ""));
+    }
+}
