@@ -17,7 +17,20 @@ Without a subcommand, dl-entry runs the image's service; options are the service
   docker run IMAGE --verbose            the service, with an argument
   docker run IMAGE id                   another program, supervised, without the contract
 
-Every setting is an environment variable: `dl-entry explain` lists them."
+Every setting is an environment variable: `dl-entry explain` lists them.
+
+Exit status: the service's own, or 128+n when signal n ended it, and of dl-entry itself
+  64   usage: command line, or no such service or file
+  65   a template, or a rendered file that is not what it must be
+  66   a secret file that cannot be read
+  69   a dependency that did not answer in time, or a task that failed
+  70   a bug in dl-entry
+  71   the system refused something
+  73   a file or folder that cannot be written
+  77   root cannot be given up
+  78   the environment does not fulfil the service's contract
+  126  the program cannot be executed
+  127  the program does not exist"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -34,7 +47,7 @@ Examples:
   dl-entry run -- --some-option-of-the-service
   dl-entry run --exec                   be replaced by the service at the end (it becomes PID 1)")]
     Run(Run),
-    /// Validate the environment and write nothing: exit 0, or 78 with every problem listed
+    /// Validate the environment and write nothing: exit 0, 78 with every problem listed, 65 (template) or 66 (secret file)
     #[command(
         name = "check-env",
         after_help = "\

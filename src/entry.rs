@@ -2,7 +2,6 @@
 //!
 //! Errors become text and an exit status here and nowhere else.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,7 +9,7 @@ use clap::Parser;
 use crate::cli::{self, Cli, Command, HealthArgs, Question};
 use crate::env::Environment;
 use crate::exit;
-use crate::health;
+use crate::health::{self, HealthError};
 use crate::inspect;
 use crate::log;
 use crate::own::Own;
@@ -30,7 +29,7 @@ pub fn main() -> ExitCode {
     let arguments = cli::normalized(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, signals.ok()),
     };
     let status = signals
         .map_err(|error| Failure::new(exit::SYSTEM, format!("signals cannot be taken over: {error}")))
@@ -69,7 +68,9 @@ fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {
 
 /// `dl-entry health`: 0 or 1, and one line.
 fn ask(arguments: &HealthArgs) -> Result<u8, Failure> {
-    let (own, problems) = Own::load(&Environment::of_process());
+    let environment = Environment::of_process();
+    let (own, problems) = Own::load(&environment);
+    let is_set = environment.get("DL_HEALTH_ADDR").is_some_and(|address| !address.is_empty());
     let question = match arguments.question {
         Question::Live => health::Question::Live,
         Question::Ready => health::Question::Ready,
@@ -78,19 +79,29 @@ fn ask(arguments: &HealthArgs) -> Result<u8, Failure> {
     let wrong = problems.iter().find(|problem| problem.variable == "DL_HEALTH_ADDR");
     let answer = match wrong {
         Some(problem) => Err(problem.to_string()),
-        None => health::ask(question, &own.health_addr).map_err(|error| error.to_string()),
+        None => health::ask(question, &own.health_addr).map_err(|error| match error {
+            HealthError::Unreachable { .. } if is_set => format!("{error} (address from DL_HEALTH_ADDR)"),
+            _ => error.to_string(),
+        }),
     };
     let (well, line) = answer.unwrap_or_else(|error| (false, error));
     // A runtime that does not read the line still gets the status.
-    let written = writeln!(std::io::stdout(), "{line}").is_ok();
+    let written = inspect::print(&line).is_ok();
     Ok(u8::from(!well || !written))
 }
 
-/// clap's help goes to stdout with 0, its errors to stderr with 64.
-fn usage(error: &clap::Error) -> ExitCode {
-    // Nothing can be done where even the help cannot be printed.
-    let _ = error.print();
-    ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 })
+/// clap's help goes to stdout with 0, its errors to stderr with 64. Nobody may be reading either, and a signal ends it.
+fn usage(error: &clap::Error, signals: Option<Signals>) -> ExitCode {
+    if let Some(signals) = signals {
+        signals.restore();
+    }
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        log::write_patiently(&std::io::stderr(), &text);
+        return ExitCode::from(exit::USAGE);
+    }
+    log::write_patiently(&std::io::stdout(), &text);
+    ExitCode::SUCCESS
 }
 
 fn report(failure: Failure) -> u8 {

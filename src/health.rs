@@ -102,6 +102,8 @@ struct State {
     signals_forwarded: BTreeMap<&'static str, u64>,
     /// CPU time of processes that ended elsewhere would be missing in the next sum: a counter never falls.
     most_cpu_seconds: f64,
+    /// The last look into proc(5).
+    measured: Option<metrics::Measured>,
 }
 
 impl Health {
@@ -124,6 +126,7 @@ impl Health {
             orphans_reaped: 0,
             signals_forwarded: BTreeMap::new(),
             most_cpu_seconds: 0.0,
+            measured: None,
         };
         Health { state: Arc::new(Mutex::new(state)), secrets: secrets.clone() }
     }
@@ -158,6 +161,11 @@ impl Health {
     pub fn child_ended(&self, status: u8) {
         let mut state = self.state();
         (state.child, state.last_exit) = (None, Some(status));
+    }
+
+    /// Whether the service has been ready once.
+    pub fn has_been_ready(&self) -> bool {
+        self.state().was_ready
     }
 
     /// A process that was nobody's has been reaped.
@@ -297,7 +305,8 @@ impl Report {
 // ---- the address -----------------------------------------------------------------------------------------------
 
 /// What `DL_HEALTH_ADDR` may be.
-pub(crate) const ACCEPTED_ADDRESSES: &str = "0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 or off";
+pub(crate) const ACCEPTED_ADDRESSES: &str =
+    "0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 (ports from 1 to 65535) or off";
 
 /// Listens on `DL_HEALTH_ADDR`; `None` when it is `off`.
 pub fn bind(address: &str) -> Result<Option<TcpListener>, HealthError> {
@@ -385,7 +394,7 @@ impl fmt::Display for HealthError {
             HealthError::Off => f.write_str("there is no health endpoint to ask: DL_HEALTH_ADDR is off"),
             HealthError::Unreachable { address, source } => {
                 let reason = reason(source);
-                write!(f, "cannot reach the health endpoint at {address}: {reason} (address from DL_HEALTH_ADDR)")
+                write!(f, "cannot reach the health endpoint at {address}: {reason}")
             }
             HealthError::NoAnswer { address, reason } => {
                 write!(f, "no answer from the health endpoint at {address}: {reason}")
@@ -497,7 +506,7 @@ mod tests {
         for wrong in ["9190", "", "host:9190", "::9190", "0.0.0.0:99999", "0.0.0.0"] {
             let expected = format!(
                 "DL_HEALTH_ADDR: `{wrong}` is not an address\n  \
-                 write 0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 or off"
+                 write 0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 (ports from 1 to 65535) or off"
             );
             assert_eq!(bind(wrong).unwrap_err().to_string(), expected);
         }

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -43,6 +43,8 @@ pub struct Unmet {
 pub enum Reason {
     /// The question cannot be asked: a URL, method or header that is none. Trying again changes nothing.
     Unusable(String),
+    /// Another process than the service has the port.
+    Stranger { port: u16 },
     /// No certificate can be checked.
     Tls(TlsError),
     /// No connection, or one that broke.
@@ -72,9 +74,11 @@ impl fmt::Display for Unmet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { url, reason } = self;
         match reason {
-            Reason::Unusable(_) | Reason::Tls(_) | Reason::Unreachable(_) | Reason::NoAnswer { .. } => {
-                write!(f, "{url}: {reason}")
-            }
+            Reason::Unusable(_)
+            | Reason::Stranger { .. }
+            | Reason::Tls(_)
+            | Reason::Unreachable(_)
+            | Reason::NoAnswer { .. } => write!(f, "{url}: {reason}"),
             _ => write!(f, "{url} {reason}"),
         }
     }
@@ -84,6 +88,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unusable(why) | Self::Unreachable(why) => f.write_str(why),
+            Self::Stranger { port } => {
+                write!(f, "port {port} is answered by another process, not by the service")
+            }
             Self::Tls(error) => error.fmt(f),
             Self::NoAnswer { within } => write!(f, "no answer within {}", network::in_words(*within)),
             Self::Status { status, accepted } => {
@@ -106,6 +113,18 @@ pub async fn ask(probe: &HttpProbe, timeout: Duration) -> Result<(), Unmet> {
     let answered = tokio::time::timeout(timeout, expect_answer(probe, timeout)).await;
     let outcome = answered.unwrap_or(Err(Reason::NoAnswer { within: timeout }));
     outcome.map_err(|reason| Unmet { url: shown(&probe.url), reason })
+}
+
+/// Reads now what questions to this URL will need, for when nothing can be read any more. Whether they will need another
+/// thread all the same: to look up a name, or to read anew what was believed.
+pub async fn prepare(url: &str, insecure_tls: bool, root_certificate: Option<&Path>) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let verified = url.scheme() == "https" && !(insecure_tls && is_own_address(&url));
+    if verified {
+        // Asked again each time, and told then.
+        let _ = tls::client_config(Verification::Full, root_certificate.map(Path::to_owned)).await;
+    }
+    verified || matches!(url.host(), Some(Host::Domain(_)))
 }
 
 async fn expect_answer(probe: &HttpProbe, timeout: Duration) -> Result<(), Reason> {
@@ -260,13 +279,12 @@ fn verification(url: &Url, request: &Request<'_>) -> Result<Verification, Reason
     }
 }
 
-/// Loopback, or the address of an interface: one that a socket can be bound to.
-fn is_own_address(url: &Url) -> bool {
-    let own = |address: IpAddr| address.is_loopback() || std::net::UdpSocket::bind((address, 0)).is_ok();
+/// Whether it is this container that is asked, as far as the URL says.
+pub(crate) fn is_own_address(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => own(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => own(IpAddr::V6(address)),
+        Some(Host::Ipv4(address)) => network::is_own(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => network::is_own(IpAddr::V6(address)),
         None => false,
     }
 }

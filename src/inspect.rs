@@ -3,7 +3,7 @@
 //! Everything printed passes the secrets of the environment looked at. Only `render --root` writes.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use serde_json::json;
@@ -143,9 +143,12 @@ pub fn services() -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    let written = writeln!(std::io::stdout(), "{text}");
-    written.map_err(|error| {
-        Failure::new(exit::SYSTEM, format!("stdout cannot be written: {}", crate::env::reason(&error)))
-    })
+/// A reader that has seen enough (`dl-entry … | head`) is no failure: the status says what the command found.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(exit::SYSTEM, format!("stdout cannot be written: {}", crate::env::reason(&error))))
+        }
+        _ => Ok(()),
+    }
 }

@@ -344,6 +344,13 @@ fn write_line(stderr: &impl AsFd, line: &str, lost: &AtomicU64) {
     }
 }
 
+/// Text for a stream that nobody may be reading: after a second without a reader it is given up.
+pub(crate) fn write_patiently(stream: &impl AsFd, text: &str) {
+    if is_writable(stream, PATIENCE_MILLIS) {
+        write_whole(stream, text.as_bytes());
+    }
+}
+
 /// A pipe that is writable has room for PIPE_BUF bytes: the write does not block.
 fn is_writable(stderr: &impl AsFd, patience_millis: u16) -> bool {
     let mut descriptors = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];

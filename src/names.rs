@@ -29,6 +29,7 @@ use self::protocol::{Group, HEADER, Question, User};
 use crate::accounts;
 use crate::exit;
 use crate::privilege::Identity;
+use crate::system;
 
 /// Where glibc and musl look for the daemon.
 const FOLDER: &str = "/var/run/nscd";
@@ -251,9 +252,10 @@ impl Names {
         let listener = self.socket.as_ref().map(|socket| socket.0.try_clone().and_then(UnixListener::from_std));
         let Some(Ok(listener)) = listener else { return std::future::pending().await };
         let mut answered = FuturesUnordered::new();
+        let most = MOST_CONNECTIONS.min((system::spare_descriptors() / 4).max(1));
         let (crowd, crowded) = watch::channel(false);
         loop {
-            let full = answered.len() >= MOST_CONNECTIONS;
+            let full = answered.len() >= most;
             crowd.send_if_modified(|crowd| std::mem::replace(crowd, full) != full);
             tokio::select! {
                 stream = accepted(&listener), if !full =>

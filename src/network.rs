@@ -1,18 +1,18 @@
 //! Reaching a host: every address of a name is tried, and what went wrong is said in words an operator can act on.
 //!
 //! Owns name lookup, TCP connections and the wording of network errors. Knows no protocol and no dependency by name.
-//! Used by `http`, `wait` and `health`; nothing here blocks the thread (lookups run on tokio's own helper threads,
-//! because getaddrinfo(3) has no other form).
+//! Used by `http`, `wait` and `health`; nothing here blocks the thread (`threads` has the lookups).
 
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 
 use crate::log;
+use crate::threads;
 
 /// How long one address is tried alone before the next one joins (RFC 8305 section 5, "Connection Attempt Delay").
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -29,12 +29,28 @@ const LOOKUP_FAILED: &str = "failed to lookup address information: ";
 
 /// The addresses of a name, in the order the system prefers them; looked up anew each time.
 pub async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let looked_up = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, port))).await;
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![(address, port).into()]);
+    }
+    let name = host.to_owned();
+    let look_up = threads::call(move || (name.as_str(), port).to_socket_addrs());
+    let looked_up = tokio::time::timeout(LOOKUP, look_up).await;
     let looked_up = looked_up.map_err(|_| {
         format!("the name cannot be resolved (the name server does not answer within {})", in_words(LOOKUP))
     })?;
+    let looked_up = looked_up.map_err(|error| format!("the name cannot be resolved ({})", no_thread(&error)))?;
     let found: Vec<_> = looked_up.map_err(|error| reason(&error))?.collect();
     if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
+}
+
+/// Loopback, or the address of an interface: one that a socket can be bound to.
+pub fn is_own(address: IpAddr) -> bool {
+    address.is_loopback() || std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
+/// Why a call that blocks was not begun.
+pub fn no_thread(error: &io::Error) -> String {
+    format!("no thread can be started: {}; the limit of processes or of memory is reached", crate::env::reason(error))
 }
 
 /// A connection to the first address of `host` that accepts one. The error is that of the last address that failed.

@@ -224,10 +224,12 @@ impl Reader {
         if address.eq_ignore_ascii_case("off") {
             return "off".to_owned();
         }
-        if health::addresses(address).is_ok() {
-            return address.to_owned();
-        }
-        let problem = Problem::error(name, "is not an address and a port");
+        let message = match health::addresses(address) {
+            Ok(addresses) if addresses.iter().all(|address| address.port() != 0) => return address.to_owned(),
+            Ok(_) => "has port 0, at which nobody could ask",
+            Err(_) => "is not an address and a port",
+        };
+        let problem = Problem::error(name, message);
         self.problems.push(problem.accepted(health::ACCEPTED_ADDRESSES).from_source("environment"));
         HEALTH_ADDR.to_owned()
     }
@@ -291,9 +293,13 @@ mod tests {
             assert_eq!(load(text), (address.to_owned(), String::new()), "{text:?}");
         }
         let problem = "DL_HEALTH_ADDR is not an address and a port\n     accepted: 0.0.0.0:9190, [::]:9190, \
-                       127.0.0.1:9190, :9190 or off\n     from: environment";
+                       127.0.0.1:9190, :9190 (ports from 1 to 65535) or off\n     from: environment";
         for text in ["foo", "0.0.0.0:99999", "9190", "foo:80"] {
             assert_eq!(load(text), (HEALTH_ADDR.to_owned(), problem.to_owned()), "{text:?}");
+        }
+        let problem = problem.replace("is not an address and a port", "has port 0, at which nobody could ask");
+        for text in ["0.0.0.0:0", "[::]:0", ":0", "localhost:00"] {
+            assert_eq!(load(text), (HEALTH_ADDR.to_owned(), problem.clone()), "{text:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! capabilities → no_new_privs → proof. Must run while the process has one thread. `Unprivileged` can only be made
 //! here, and nothing is executed without one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ use nix::unistd::{Gid, Uid};
 
 use crate::accounts::{self, Group, groups, users};
 use crate::system;
+
+/// `NGROUPS_MAX` of the kernel (limits.h).
+const MOST_GROUPS: usize = 65_536;
 
 /// Who the service runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,8 @@ pub enum PrivilegeError {
     Refused { call: &'static str, errno: Errno, capability: Option<&'static str> },
     /// An id of the service's user that does not exist in this user namespace (user_namespaces(7)).
     Unmapped { kind: Kind, id: u32 },
+    /// In more groups than the kernel lets a process have.
+    TooManyGroups(usize),
     /// All calls succeeded, and we are still not who we should be.
     NotProven { what: &'static str },
     /// More than one thread: the others would stay root.
@@ -133,6 +139,11 @@ impl fmt::Display for PrivilegeError {
                 kind.label(),
                 kind.map()
             ),
+            PrivilegeError::TooManyGroups(count) => write!(
+                f,
+                "root cannot be given up: the service's user is in {count} groups of /etc/group, and the kernel takes at \
+                 most {MOST_GROUPS}\n  take the user out of some, or name it with its group: 1000:1000"
+            ),
             PrivilegeError::NotProven { what } => write!(f, "root was not given up: {what}"),
             PrivilegeError::Threads(count) => write!(f, "root cannot be given up with {count} threads"),
             PrivilegeError::Borrowed => f.write_str(
@@ -168,7 +179,8 @@ pub fn parse_user(spec: &str, passwd: &str, group: &str) -> Result<Identity, Bad
     let name = entry.as_ref().map(|entry| entry.name.clone().into_owned()).unwrap_or_default();
     let mut groups = vec![gid];
     if group_name.is_none() {
-        groups.extend(groups_of(&name, group).filter(|other| *other != gid));
+        let mut seen = BTreeSet::from([gid]);
+        groups.extend(groups_of(&name, group).filter(|other| seen.insert(*other)));
     }
     let home = entry.map_or_else(|| PathBuf::from("/"), |entry| PathBuf::from(&*entry.home));
     Ok(Identity { uid, gid, groups, name, home })
@@ -232,6 +244,7 @@ pub fn check_can_become(identity: &Identity) -> Result<(), PrivilegeError> {
     let missing =
         |call, capability| Err(PrivilegeError::Refused { call, errno: Errno::EPERM, capability: Some(capability) });
     match () {
+        () if identity.groups.len() > MOST_GROUPS => Err(PrivilegeError::TooManyGroups(identity.groups.len())),
         () if held & SETGID == 0 => missing("setgroups", "CAP_SETGID"),
         () if held & SETUID == 0 && identity.uid != 0 => missing("setresuid", "CAP_SETUID"),
         () => check_mapped(identity),
@@ -325,18 +338,26 @@ fn hand_over_streams(identity: &Identity) {
     hand_over(std::io::stderr(), identity.uid);
 }
 
-/// Pipes, sockets and terminals are this container's own. A file is its owner's, and a device such as /dev/null, under
-/// whatever name and mount, is everybody's. A stream that is closed has nothing to give.
+/// Only what ends with us: who has given it away cannot have it back. A pipe without a name and a socket do, and so does
+/// the terminal of a container whose first process we are. A file, a named pipe and somebody's own terminal are their
+/// owners', and a device such as /dev/null, under whatever name and mount, is everybody's. A stream that is closed has
+/// nothing to give.
 fn hand_over(stream: impl AsFd, uid: u32) {
     let Ok(status) = nix::sys::stat::fstat(&stream) else { return };
     let given = match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFIFO | SFlag::S_IFSOCK => true,
-        SFlag::S_IFCHR => nix::unistd::isatty(&stream).unwrap_or(false),
+        SFlag::S_IFIFO => is_without_name(&stream),
+        SFlag::S_IFSOCK => true,
+        SFlag::S_IFCHR => std::process::id() == 1 && nix::unistd::isatty(&stream).unwrap_or(false),
         _ => false,
     };
     if given {
         let _ = nix::unistd::fchown(&stream, Some(Uid::from_raw(uid)), None);
     }
+}
+
+/// `PIPEFS_MAGIC` of linux/magic.h: a pipe of pipe(2), and not one of mkfifo(3).
+fn is_without_name(pipe: &impl AsFd) -> bool {
+    nix::sys::statfs::fstatfs(pipe).is_ok_and(|system| system.filesystem_type().0 == 0x5049_5045)
 }
 
 /// The kernel's capabilities are numbered from 0; the first unknown one ends the loop.
@@ -477,6 +498,18 @@ mod tests {
         }
         assert!(is_mapped("         0          0 4294967295\n", 2_147_483_647));
         assert!(!is_mapped("", 0));
+    }
+
+    #[test]
+    fn a_group_counts_once_and_more_groups_than_the_kernel_takes_are_refused_in_words() {
+        let groups = |count: u32| (2000..2000 + count).map(|gid| format!("g{gid}:x:{gid}:shusr\n")).collect::<String>();
+        let twice = groups(3) + &groups(3);
+        assert_eq!(parse_user("shusr", PASSWD, &twice).unwrap().groups, [1000, 2000, 2001, 2002]);
+        let refused = check_can_become(&parse_user("shusr", PASSWD, &groups(65_536)).unwrap()).unwrap_err();
+        let expected = "root cannot be given up: the service's user is in 65537 groups of /etc/group, and the kernel takes \
+                        at most 65536\n  take the user out of some, or name it with its group: 1000:1000";
+        assert_eq!(refused.to_string(), expected);
+        parse_user("shusr:1000", PASSWD, &groups(65_536)).unwrap();
     }
 
     /// Behaviours: 60.

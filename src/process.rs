@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{ForkResult, Pid};
 
 use crate::exit;
 use crate::plan::{CommandLine, DEFAULT_PATH};
 use crate::privilege::Unprivileged;
+use crate::signals::{self, Awaited};
 use crate::system::{self, Pointers};
 
 /// The service, running.
@@ -88,12 +90,16 @@ pub enum SpawnError {
     NotFound { program: PathBuf, path: Option<OsString> },
     /// The file exists and what it names to run it does not.
     NoInterpreter { program: PathBuf, interpreter: String },
+    /// A script whose first line ends with a carriage return, which belongs to the interpreter's name for the kernel.
+    WindowsLines { program: PathBuf, line: String },
     /// The file exists and cannot be executed.
     NotExecutable { program: PathBuf, reason: String },
     /// The working directory cannot be entered.
     Directory { path: PathBuf, errno: Errno },
     /// A text with a NUL byte cannot be passed on.
     Nul { what: &'static str },
+    /// A signal asked to end before it was executed, which may take long (a network file system).
+    Asked,
     /// fork or pipe failed.
     System { call: &'static str, errno: Errno },
 }
@@ -102,9 +108,11 @@ impl SpawnError {
     /// 126, 127, or what a failing system ends with.
     pub fn status(&self) -> u8 {
         match self {
-            SpawnError::NotFound { .. } | SpawnError::NoInterpreter { .. } => exit::NOT_FOUND,
+            SpawnError::NotFound { .. } | SpawnError::NoInterpreter { .. } | SpawnError::WindowsLines { .. } => {
+                exit::NOT_FOUND
+            }
             SpawnError::NotExecutable { .. } | SpawnError::Nul { .. } => exit::NOT_EXECUTABLE,
-            SpawnError::Directory { .. } | SpawnError::System { .. } => exit::SYSTEM,
+            SpawnError::Directory { .. } | SpawnError::Asked | SpawnError::System { .. } => exit::SYSTEM,
         }
     }
 }
@@ -119,12 +127,19 @@ impl fmt::Display for SpawnError {
             SpawnError::NoInterpreter { program, interpreter } => {
                 write!(f, "{} needs {interpreter}, which does not exist", program.display())
             }
+            SpawnError::WindowsLines { program, line } => write!(
+                f,
+                "{0} has Windows line endings (CRLF): no interpreter is called `{line}\\r`\n  save it with Unix line \
+                 endings: sed -i 's/\\r$//' {0}",
+                program.display()
+            ),
             SpawnError::NotExecutable { program, reason } => {
                 write!(f, "{} cannot be executed: {reason}", program.display())
             }
             SpawnError::Directory { path, errno } => {
                 write!(f, "the working directory {} cannot be entered: {}", path.display(), errno.desc())
             }
+            SpawnError::Asked => f.write_str("a signal asked to end before the program was started"),
             SpawnError::Nul { what } => write!(f, "{what} has a NUL byte in it"),
             SpawnError::System { call, errno } => write!(f, "{call} failed: {}", errno.desc()),
         }
@@ -209,6 +224,7 @@ impl Prepared {
     fn new(command: &CommandLine) -> Result<Prepared, SpawnError> {
         let name = command.argv.first().map(OsString::as_os_str).unwrap_or_default();
         let program = find_program(name, &command.environment)?;
+        refuse_windows_lines(&program)?;
         let arguments =
             command.argv.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>, _>>()?;
         let sockets = Sockets::passed_to(nix::unistd::getpid(), &command.environment);
@@ -259,6 +275,12 @@ impl Prepared {
 
     /// The pipe closes by itself when exec succeeds.
     fn outcome(&self, child: Child, reader: OwnedFd) -> Result<Child, SpawnError> {
+        if matches!(signals::await_readable_or_stop(&reader), Ok(Awaited::Stop)) && !is_readable(&reader) {
+            // Still a copy of ours, which has every other signal blocked. Nobody waits for what a disk may hold.
+            let _ = system::send_signal(child.pid(), libc::SIGKILL);
+            child.return_terminal();
+            return Err(SpawnError::Asked);
+        }
         let mut message = Vec::new();
         // A pipe that cannot be read says as little as one that closed.
         let _ = std::fs::File::from(reader).read_to_end(&mut message);
@@ -274,6 +296,12 @@ impl Prepared {
         }
         explain_exec(&self.program, errno)
     }
+}
+
+/// Whether a read would not wait.
+fn is_readable(reader: &OwnedFd) -> bool {
+    let mut readable = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    poll(&mut readable, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 fn c_string(text: &OsStr, what: &'static str) -> Result<CString, SpawnError> {
@@ -324,6 +352,19 @@ fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<Pa
         .ok_or(SpawnError::NotFound { program, path: Some(path) })
 }
 
+/// With some interpreters (`env`) the kernel succeeds, and the error is one that nobody understands.
+fn refuse_windows_lines(program: &Path) -> Result<(), SpawnError> {
+    let head = first_bytes(program);
+    let line = head.strip_prefix(b"#!").and_then(|head| head.split(|byte| *byte == b'\n').next());
+    match line.and_then(|line| line.strip_suffix(b"\r")) {
+        None => Ok(()),
+        Some(line) => {
+            let line = String::from_utf8_lossy(line).trim().to_owned();
+            Err(SpawnError::WindowsLines { program: program.to_owned(), line })
+        }
+    }
+}
+
 fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
     let refused = |reason: String| SpawnError::NotExecutable { program: program.to_owned(), reason };
     let head = first_bytes(program);
@@ -350,6 +391,9 @@ fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
             refused(format!("it is built for another machine ({})", machine(&head)))
         }
         Errno::ENOEXEC if head.is_empty() => refused("it is empty".into()),
+        Errno::ENOEXEC if head.starts_with("\u{feff}#!".as_bytes()) => {
+            refused("a byte order mark comes before the #! of its first line".into())
+        }
         Errno::ENOEXEC => refused("it is no binary and its first line names no interpreter (#!/bin/sh)".into()),
         Errno::E2BIG => refused("arguments and environment together are too long".into()),
         errno => refused(errno.desc().to_lowercase()),

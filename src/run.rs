@@ -15,19 +15,23 @@ use crate::env::Environment;
 use crate::exit;
 use crate::health::{self, Health, Phase};
 use crate::http;
+use crate::listeners::Listeners;
 use crate::log;
 use crate::names::{self, Names};
 use crate::network;
 use crate::own::Own;
-use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, Wait};
+use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, Wait};
+use crate::ports;
 use crate::prepare::{Failure, Prepared, RUN_DIR, Request, prepare};
 use crate::privilege::{self, BadUser, Identity, Unprivileged};
 use crate::process;
 use crate::redact::Secrets;
 use crate::report::{self, Severity};
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::supervise::{self, Happened};
 use crate::tasks;
+use crate::threads;
+use crate::tls;
 use crate::value::parse_duration;
 use crate::wait::{self, Progress};
 use crate::write;
@@ -66,21 +70,32 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     tell(&prepared, fallback.as_deref());
     let identity = identity(&prepared.package.contract.service.user)?;
     let health = Health::since(begun, &plan.service, &prepared.secrets);
+    let exec = arguments.exec || own.exec;
+    refuse_low_ports(&prepared, plan, !exec)?;
     health.set_phase(Phase::Rendering);
-    write_plan(plan, &run_dir, identity.as_ref())?;
+    write_plan(plan, &run_dir, identity.as_ref()).map_err(|failure| with_hint(failure, &own, &run_dir))?;
     stop_if_asked(&mut signals)?;
     let user = drop_privileges(identity.as_ref(), &own)?;
-    let exec = arguments.exec || own.exec;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
-    let stopping = Notify::new();
-    let started = Started { plan, command: &command, user: &user, own: &own, health: &health, stopping: &stopping };
+    let (stopping, listeners) = (Notify::new(), Listeners::default());
+    let started = Started {
+        plan,
+        command: &command,
+        user: &user,
+        own: &own,
+        health: &health,
+        listeners: &listeners,
+        stopping: &stopping,
+    };
     if exec {
         return Err(started.replaced(&mut signals));
     }
     let listener = health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?;
     block_on(async {
-        let serving = serve(listener, &health, &plan.ready);
+        let serving = serve(listener, &health, &plan.ready, &listeners);
         tokio::select! {
+            // In this order: signals and the service before those who only ask.
+            biased;
             status = started.to_its_end(&mut signals) => status,
             failure = serving => Err(failure),
             never = answer_names(names) => match never {},
@@ -110,10 +125,11 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
     }
     block_on(async {
         supervise::adopt_orphans();
-        let child = process::spawn(&command, &user).map_err(|error| failed_start(&error))?;
+        let child = spawn(&command, &user, &mut signals)?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
-            ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, request) => {
+            biased;
+            ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, no_request) => {
                 Ok(ended.status(&own.stop_success))
             }
             never = answer_names(names) => match never {},
@@ -202,10 +218,16 @@ fn run_dir(own: &Own) -> (PathBuf, Option<String>) {
     if nix::unistd::access(candidate, nix::unistd::AccessFlags::W_OK).is_ok() {
         return (usual.to_owned(), None);
     }
-    let fallback = std::env::temp_dir().join(format!("dl-entry-{}", nix::unistd::geteuid()));
+    let fallback = temporary().join(format!("dl-entry-{}", nix::unistd::geteuid()));
     let shown = fallback.display();
-    let warning = format!("{RUN_DIR} cannot be written: files go to {shown}; mount a tmpfs there or set DL_RUN_DIR");
+    let warning = format!("{RUN_DIR} cannot be written: files go to {shown}; mount a tmpfs at /run or set DL_RUN_DIR");
     (fallback, Some(warning))
+}
+
+/// Where temporary files go. What is empty or relative in TMPDIR names no folder, and `/` is everybody's.
+fn temporary() -> PathBuf {
+    let named = std::env::var_os("TMPDIR").map(PathBuf::from);
+    named.filter(|path| path.is_absolute() && path.parent().is_some()).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
 fn stop_if_asked(signals: &mut Signals) -> Result<(), Failure> {
@@ -232,6 +254,15 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
     Ok(Some(identity))
 }
 
+/// Sockets that are passed on are open already, whatever their port.
+fn refuse_low_ports(prepared: &Prepared, plan: &Plan, served: bool) -> Result<(), Failure> {
+    let refused = ports::refused(plan, &prepared.own, served, &prepared.settings.settings);
+    if refused.is_empty() || std::env::var_os("LISTEN_FDS").is_some() {
+        return Ok(());
+    }
+    Err(Failure::new(exit::CONTRACT, refused.join("\n")))
+}
+
 /// The text of a file of users or groups; only who is written as a number can do without.
 fn accounts_for(user: &str, path: &str) -> Result<String, Failure> {
     let by_number = user.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
@@ -250,7 +281,7 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     private_fallback(run_dir)?;
     let parents = plan.files.iter().filter_map(|file| file.path.parent()).filter(|parent| parent.starts_with(run_dir));
     // Below a temporary folder, which is everybody's, it stays private.
-    let mode = if run_dir.starts_with(std::env::temp_dir()) { 0o700 } else { 0o755 };
+    let mode = if run_dir.starts_with(temporary()) { 0o700 } else { 0o755 };
     let mut directories = vec![Directory { path: run_dir.to_owned(), mode }];
     for parent in parents {
         let below = parent.ancestors().take_while(|path| *path != run_dir).collect::<Vec<_>>();
@@ -265,9 +296,17 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     Ok(())
 }
 
+/// Where nobody named the run folder, what to do about one that cannot be written.
+fn with_hint(failure: Failure, own: &Own, run_dir: &Path) -> Failure {
+    let is_about_it = own.run_dir.is_none() && failure.text.contains(&*run_dir.to_string_lossy());
+    let hint =
+        "\n  or mount a tmpfs at /run (docker run --tmpfs /run), or set DL_RUN_DIR to a folder that can be written";
+    if is_about_it { Failure::new(failure.status, failure.text + hint) } else { failure }
+}
+
 /// A folder below a temporary one may have been put there by anybody: it must be ours alone.
 fn private_fallback(run_dir: &Path) -> Result<(), Failure> {
-    let is_temporary = run_dir.starts_with(std::env::temp_dir());
+    let is_temporary = run_dir.starts_with(temporary());
     match !is_temporary || write::make_private(run_dir).map_err(|error| Failure::new(exit::CANNOT_WRITE, error))? {
         true => Ok(()),
         false => {
@@ -337,15 +376,19 @@ fn failed_start(error: &process::SpawnError) -> Failure {
     Failure::new(error.status(), error)
 }
 
+/// Starts the command; a signal that asks to end before it runs is what ends us.
+fn spawn(command: &CommandLine, user: &Unprivileged, signals: &mut Signals) -> Result<process::Child, Failure> {
+    process::spawn(command, user).map_err(|error| match (&error, stop_if_asked(signals)) {
+        (process::SpawnError::Asked, Err(asked)) => asked,
+        _ => failed_start(&error),
+    })
+}
+
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let built =
-        tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(Duration::from_secs(1)).build();
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         built.map_err(|error| Failure::new(exit::SYSTEM, format!("the event loop cannot be set up: {error}")))?;
-    let output = runtime.block_on(work);
-    // A look-up whose name server is silent goes on for ten seconds in a thread of its own: nobody waits for it.
-    runtime.shutdown_background();
-    output
+    runtime.block_on(work)
 }
 
 // --- after the drop -----------------------------------------------------------------------------------------------
@@ -357,6 +400,7 @@ struct Started<'a> {
     user: &'a Unprivileged,
     own: &'a Own,
     health: &'a Health,
+    listeners: &'a Listeners,
     /// Told when the first rung begins, or the service has ended.
     stopping: &'a Notify,
 }
@@ -365,11 +409,15 @@ impl Started<'_> {
     async fn to_its_end(&self, signals: &mut Signals) -> Result<u8, Failure> {
         self.wait_for_dependencies(signals).await?;
         self.health.set_phase(Phase::Starting);
+        prepare_questions(self.plan).await;
         supervise::adopt_orphans();
-        let child = process::spawn(self.command, self.user).map_err(|error| failed_start(&error))?;
+        let child = spawn(self.command, self.user, signals)?;
         self.health.set_child(child.pid());
         tracing::info!(pid = child.pid(), "{} started", self.plan.service);
         let events = |happened: Happened| self.note(&happened);
+        let request = async |probe: &HttpProbe, within| {
+            self.listeners.ask(probe, within).await.map_err(|unmet| unmet.to_string())
+        };
         let supervised = supervise::supervise(child, signals, &self.plan.stop, self.own.stop_timeout, &events, request);
         tokio::pin!(supervised);
         // In this order: once a stop has begun, no task goes on and nothing becomes ready any more.
@@ -420,7 +468,11 @@ impl Started<'_> {
         let waiting = wait::wait_for_all(waits, self.own.wait_timeout, &progress);
         let events = |happened: Happened| self.note(&happened);
         match supervise::run_to_end(waiting, signals, &events).await {
-            Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
+            Err(signal) => {
+                let signal_name = signals::name(signal);
+                tracing::info!("{signal_name} received, {} is not started", self.plan.service);
+                Err(Failure::new(exit::of_signal(signal), ""))
+            }
             Ok(Err(pending)) => Err(Failure::new(exit::DEPENDENCY, pending)),
             Ok(Ok(())) => Ok(()),
         }
@@ -430,7 +482,7 @@ impl Started<'_> {
     async fn until_a_task_fails(&self) -> tasks::TaskError {
         for task in &self.plan.tasks {
             self.health.set_phase(Phase::Tasks(task.name().to_owned()));
-            if let Err(error) = tasks::run(task).await {
+            if let Err(error) = tasks::run(task, self.listeners).await {
                 return error;
             }
         }
@@ -448,7 +500,7 @@ impl Started<'_> {
     async fn until_ready(&self) {
         let mut pauses = PROBE_PAUSES.iter();
         let mut pause = PROBE_PAUSES[0];
-        while ready(&self.plan.ready).await.is_err() {
+        while ready(&self.plan.ready, self.listeners).await.is_err() {
             tokio::time::sleep(pause).await;
             pause = *pauses.next().unwrap_or(&PROBE_PAUSES[3]);
         }
@@ -471,29 +523,75 @@ impl Started<'_> {
         }
     }
 
+    /// Nobody has asked a server to end by itself. One that was never one (`--version`) may, where all went well.
     fn ended(&self, ended: &supervise::Ending) -> u8 {
-        tracing::info!("{} {}", self.plan.service, ended.exit);
+        let did_its_work = ended.exit.status() == 0 && !self.health.has_been_ready();
+        match ended.asked || did_its_work {
+            true => tracing::info!("{} {}", self.plan.service, ended.exit),
+            false => tracing::error!("{} {}, and nobody had asked it to", self.plan.service, ended.exit),
+        }
         ended.status(&self.own.stop_success)
     }
 }
 
+/// Once the service runs, there may be no thread to be had, and it is asked all the same.
+async fn prepare_questions(plan: &Plan) {
+    // What the waits believed may not be needed again.
+    tls::forget();
+    let mut needs_thread = false;
+    for (url, insecure_tls, root) in questions(plan) {
+        needs_thread |= http::prepare(&url, insecure_tls, root).await;
+    }
+    if needs_thread && let Err(error) = threads::keep_one() {
+        tracing::warn!("names cannot be looked up while the service runs: {}", network::no_thread(&error));
+    }
+}
+
+/// Every URL the service is asked at while it runs, and how its certificate is verified.
+fn questions(plan: &Plan) -> Vec<(String, bool, Option<&Path>)> {
+    fn asked(probe: &HttpProbe) -> (String, bool, Option<&Path>) {
+        (probe.url.clone(), probe.insecure_tls, probe.root_certificate.as_deref())
+    }
+    let ready = plan.ready.iter().map(|probe| match probe {
+        Probe::Http(probe) => asked(probe),
+        Probe::Tcp { host, port } => (format!("tcp://{host}:{port}"), false, None),
+    });
+    let tasks = plan.tasks.iter().flat_map(|Task::S3Buckets(task)| {
+        let server = &task.server;
+        [asked(&task.quorum), (server.endpoint.clone(), server.insecure_tls, server.root_certificate.as_deref())]
+    });
+    let rungs = plan.stop.iter().filter_map(|rung| match &rung.action {
+        StopAction::Http(probe) => Some(asked(probe)),
+        StopAction::Signal(_) => None,
+    });
+    ready.chain(tasks).chain(rungs).collect()
+}
+
 /// Serves the endpoints until the program ends; without an address, for ever silent.
-async fn serve(listener: Option<std::net::TcpListener>, health: &Health, probes: &[Probe]) -> Failure {
+async fn serve(
+    listener: Option<std::net::TcpListener>,
+    health: &Health,
+    probes: &[Probe],
+    listeners: &Listeners,
+) -> Failure {
     match listener {
         None => std::future::pending().await,
-        Some(listener) => match health::serve(listener, health.clone(), async || ready(probes).await).await {
-            Ok(never) => match never {},
-            Err(error) => Failure::new(exit::SYSTEM, error),
-        },
+        Some(listener) => {
+            match health::serve(listener, health.clone(), async || ready(probes, listeners).await).await {
+                Ok(never) => match never {},
+                Err(error) => Failure::new(exit::SYSTEM, error),
+            }
+        }
     }
 }
 
 /// Asks the service every question of its contract; the first that is not answered as expected is the reason.
-async fn ready(probes: &[Probe]) -> Result<(), String> {
+async fn ready(probes: &[Probe], listeners: &Listeners) -> Result<(), String> {
     for probe in probes {
         match probe {
-            Probe::Http(http) => http::ask(http, PROBE_TIMEOUT).await.map_err(|unmet| unmet.to_string())?,
+            Probe::Http(http) => listeners.ask(http, PROBE_TIMEOUT).await.map_err(|unmet| unmet.to_string())?,
             Probe::Tcp { host, port } => {
+                listeners.check_at(host, *port).await.map_err(|reason| format!("{host}:{port}: {reason}"))?;
                 let connected = tokio::time::timeout(PROBE_TIMEOUT, network::connect(host, *port)).await;
                 connected.unwrap_or_else(|_| Err("no answer".into())).map_err(|why| format!("{host}:{port}: {why}"))?;
             }
@@ -502,7 +600,7 @@ async fn ready(probes: &[Probe]) -> Result<(), String> {
     Ok(())
 }
 
-/// A rung's request.
-async fn request(probe: &HttpProbe, timeout: Duration) -> Result<(), String> {
-    http::ask(probe, timeout).await.map_err(|unmet| unmet.to_string())
+/// A rung's request, which a program without a contract has none of.
+async fn no_request(_: &HttpProbe, _: Duration) -> Result<(), String> {
+    Ok(())
 }

@@ -7,13 +7,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::unix::AsyncFd;
+
+use crate::system::Reaped;
 
 /// Signals that ask a program to end.
 pub const STOPS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP];
@@ -52,11 +54,15 @@ impl Signals {
         Ok(Signals { descriptor: Descriptor::Plain(descriptor), inherited, queue: VecDeque::new() })
     }
 
-    /// Takes them as any program does, with the mask of before.
+    /// Takes them as any program does, with the mask of before; as process 1, too, which the kernel would let ignore
+    /// what asks it to end (pid_namespaces(7)).
     ///
     /// Only for what looks and ends: where a service has run, a signal that comes at the very end must not take the
     /// place of its status.
     pub fn restore(self) {
+        if std::process::id() == 1 {
+            STOPS.iter().filter_map(|stop| Signal::try_from(*stop).ok()).for_each(crate::system::end_on);
+        }
         crate::system::set_signal_mask(&self.inherited);
     }
 
@@ -127,25 +133,53 @@ pub enum Awaited {
     Deadline,
 }
 
-/// Waits, without a runtime, until `file` can be read or its writer is gone. While `Signals` has them blocked, a signal
-/// that asks to end is seen too: a descriptor that nobody reads from leaves the signal where it is (signalfd(2)).
+/// Waits, without a runtime and before the service runs, until `file` can be read or its writer is gone. While `Signals`
+/// has them blocked, a signal that asks to end is seen too: a descriptor that nobody reads from leaves the signal where
+/// it is (signalfd(2)). Orphans are reaped meanwhile.
 ///
 /// # Errors
 /// What poll(2) and signalfd(2) have.
 pub fn await_readable(file: &impl AsFd, deadline: Instant) -> io::Result<Awaited> {
-    let stops: SigSet = STOPS.iter().filter_map(|stop| Signal::try_from(*stop).ok()).collect();
-    let stops = SignalFd::with_flags(&stops, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-    let mut both = [PollFd::new(stops.as_fd(), PollFlags::POLLIN), PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    let children = watched(&[libc::SIGCHLD])?;
+    await_either(file, Some(&children), deadline)
+}
+
+/// The same for as long as it takes, where a child's status is somebody else's to read.
+///
+/// # Errors
+/// As `await_readable`.
+pub fn await_readable_or_stop(file: &impl AsFd) -> io::Result<Awaited> {
+    const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+    await_either(file, None, Instant::now() + FOR_EVER)
+}
+
+fn await_either(file: &impl AsFd, children: Option<&SignalFd>, deadline: Instant) -> io::Result<Awaited> {
+    let stops = watched(&STOPS)?;
+    let watch = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
+    let mut all = vec![watch(stops.as_fd()), watch(file.as_fd())];
+    all.extend(children.map(|children| watch(children.as_fd())));
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match poll(&mut both, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+        match poll(&mut all, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
             Ok(0) if left.is_zero() => return Ok(Awaited::Deadline),
             Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) if both[0].any() == Some(true) => return Ok(Awaited::Stop),
-            Ok(_) => return Ok(Awaited::Readable),
+            Ok(_) if all[0].any() == Some(true) => return Ok(Awaited::Stop),
+            Ok(_) if all[1].any() == Some(true) => return Ok(Awaited::Readable),
+            Ok(_) => children.into_iter().for_each(reap_all),
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// One SIGCHLD may stand for many.
+fn reap_all(children: &SignalFd) {
+    let _ = children.read_signal();
+    while let Ok(Reaped::Child(..)) = crate::system::reap() {}
+}
+
+fn watched(signals: &[i32]) -> io::Result<SignalFd> {
+    let signals: SigSet = signals.iter().filter_map(|signal| Signal::try_from(*signal).ok()).collect();
+    Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
 }
 
 /// `SIGTERM`, or the number where there is no name.

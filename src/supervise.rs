@@ -256,6 +256,8 @@ pub async fn supervise(
         limit,
         events,
         asked: false,
+        asked_by: None,
+        killed: false,
         asked_at: None,
         deadline: None,
         give_up: None,
@@ -276,7 +278,7 @@ pub async fn supervise(
         }
         if let State::Done(exit) = state {
             child.return_terminal();
-            tell_lack_of_memory(exit, kills);
+            tell_kill(exit, kills, supervisor.killed);
             return Ending { exit, asked: supervisor.asked };
         }
         let event = tokio::select! {
@@ -335,6 +337,10 @@ struct Supervisor<'a> {
     events: &'a dyn Fn(Happened),
     /// Whether we were told to stop.
     asked: bool,
+    /// The signal that told so, until the first rung has been announced with it.
+    asked_by: Option<i32>,
+    /// Whether we have sent SIGKILL to the main process.
+    killed: bool,
     /// The last request to stop that was not the one before once more.
     asked_at: Option<Instant>,
     deadline: Option<Instant>,
@@ -348,6 +354,9 @@ impl Supervisor<'_> {
     fn received(&mut self, signal: i32, state: State) -> Event {
         if !asks_to_stop(signal) {
             return Event::Signal(signal);
+        }
+        if !self.asked {
+            self.asked_by = Some(signal);
         }
         self.asked = true;
         // Without a ladder SIGINT may be a shell's Ctrl-C: nobody wants to end the rest of it the sooner.
@@ -431,7 +440,8 @@ impl Supervisor<'_> {
     }
 
     /// Whether it was sent. Nobody there any more is no error: the status is about to be read.
-    fn signal(&self, pid: i32, signal: i32) -> bool {
+    fn signal(&mut self, pid: i32, signal: i32) -> bool {
+        self.killed |= (pid, signal) == (self.pid, libc::SIGKILL);
         let sent = system::send_signal(pid, signal);
         if let Err(errno) = sent
             && errno != nix::errno::Errno::ESRCH
@@ -448,14 +458,16 @@ impl Supervisor<'_> {
         let action = &self.ladder[rung].action;
         let draining = matches!(action, StopAction::Http(_));
         (self.events)(Happened::StopStarted { draining });
+        let why =
+            self.asked_by.take().map(|signal| format!("{} received, ", signals::name(signal))).unwrap_or_default();
         match action {
             StopAction::Signal(signal) => {
-                tracing::info!("stopping: {}, then {} to end", signals::name(*signal), shown(within));
+                tracing::info!("{why}stopping: {}, then {} to end", signals::name(*signal), shown(within));
                 self.forward(*signal);
             }
             StopAction::Http(probe) => {
                 let url = crate::http::shown(&probe.url);
-                tracing::info!("stopping: {} {url}, then {} to end", probe.method, shown(within));
+                tracing::info!("{why}stopping: {} {url}, then {} to end", probe.method, shown(within));
                 self.request = Some((probe, within));
             }
         }
@@ -463,7 +475,10 @@ impl Supervisor<'_> {
     }
 
     /// Everybody the service has left behind. Whether there is anybody we may signal.
-    fn clear_out(&self, signal: i32) -> bool {
+    fn clear_out(&mut self, signal: i32) -> bool {
+        if signal == libc::SIGKILL {
+            kill_whoever_they_become();
+        }
         let mut family = descendants();
         if nix::unistd::getpid() == Pid::from_raw(1) {
             // All of our own PID namespace but ourselves; that it may signal none of them kill(2) does not say.
@@ -500,7 +515,13 @@ impl Supervisor<'_> {
                     }
                     return self.carry_out(state, Event::NobodyLeft);
                 }
-                Ok(Reaped::NoneYet) => return state,
+                Ok(Reaped::NoneYet) => {
+                    // Somebody has begun since they were killed.
+                    if matches!(state, State::Clearing { killed: true, .. }) {
+                        kill_whoever_they_become();
+                    }
+                    return state;
+                }
                 Err(errno) => {
                     tracing::error!("waitid failed: {}", errno.desc());
                     return state;
@@ -537,12 +558,17 @@ fn shown(time: Duration) -> String {
 }
 
 /// The status of a service that the kernel killed for lack of memory looks like anybody's SIGKILL; that of a shell whose
-/// program was killed says the same.
-fn tell_lack_of_memory(exit: Exit, kills_before: u64) {
+/// program was killed says the same. `by_us`: SIGKILL was sent to the main process here.
+fn tell_kill(exit: Exit, kills_before: u64, by_us: bool) {
     let killed = exit.status() == exit::of_signal(libc::SIGKILL);
     if killed && container::memory_kills(Path::new("/")) > kills_before {
         tracing::error!(
             "the kernel killed a process of the service for lack of memory: give it more, or let it use less"
+        );
+    } else if matches!(exit, Exit::Signal { number: libc::SIGKILL, .. }) && !by_us {
+        tracing::error!(
+            "SIGKILL did not come from dl-entry: most often the kernel sends it at the memory limit of the container or \
+             the machine (see the kernel's log, or `OOMKilled` of the container)"
         );
     }
 }
@@ -554,6 +580,32 @@ pub fn adopt_orphans() {
         && let Err(errno) = nix::sys::prctl::set_child_subreaper(true)
     {
         tracing::warn!("orphans of the service go to another process: {}", errno.desc());
+    }
+}
+
+/// Looks this often, at most, for those that have begun since the last time.
+const MOST_ROUNDS: usize = 20;
+
+/// Kills our descendants and their process groups, until none is left alive. One that forks and exits would be gone each
+/// time we had found it, but its group stays the same, and is killed all at once (kill(2)). As process 1 we reach all of
+/// them at once anyway.
+fn kill_whoever_they_become() {
+    if nix::unistd::getpid() == Pid::from_raw(1) {
+        return;
+    }
+    let own_group = nix::unistd::getpgrp().as_raw();
+    for _ in 0..MOST_ROUNDS {
+        let all = processes::all();
+        let family = processes::descendants(nix::unistd::getpid().as_raw(), &all);
+        let alive: Vec<_> =
+            family.iter().filter(|pid| all.get(pid).is_some_and(|process| !process.is_zombie)).collect();
+        let groups: BTreeSet<i32> = alive.iter().filter_map(|pid| Some(all.get(pid)?.group)).collect();
+        let groups = groups.into_iter().filter(|group| *group > 1 && *group != own_group).map(|group| -group);
+        let killed =
+            groups.chain(alive.into_iter().copied()).filter(|id| system::send_signal(*id, libc::SIGKILL).is_ok());
+        if killed.count() == 0 {
+            return;
+        }
     }
 }
 

@@ -11,8 +11,45 @@ use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 
+/// Descriptors that are kept back from whoever connects to us: for what is always open, for every wait and probe, and
+/// for starting the service.
+const KEPT_BACK: u64 = 32;
+
 /// Signals are 1 to 64 on Linux, the real-time ones from 32 on (signal(7)).
 const LAST_SIGNAL: i32 = 64;
+
+/// Before `main` std opens /dev/null for each standard stream that is closed, and aborts where there is none. What is open
+/// by then it leaves alone, and the C library comes here first (`DT_INIT_ARRAY` in elf(5)).
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_STD: extern "C" fn() = occupy_closed_streams;
+
+extern "C" fn occupy_closed_streams() {
+    for descriptor in 0..=2 {
+        // SAFETY: asks for a flag of one descriptor, open or not.
+        if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
+            occupy(descriptor);
+        }
+    }
+}
+
+/// Opens what is as good as closed: input at its end, output that fails. It gets the lowest free number, which is this one.
+fn occupy(descriptor: c_int) {
+    // SAFETY: constant paths that end with NUL, and an array of the two descriptors that pipe(2) writes.
+    unsafe {
+        if libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) >= 0 {
+            return;
+        }
+        if descriptor != libc::STDIN_FILENO {
+            libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
+            return;
+        }
+        let mut ends = [-1; 2];
+        if libc::pipe(ends.as_mut_ptr()) == 0 {
+            libc::close(ends[1]);
+        }
+    }
+}
 
 /// How a child ended (waitid(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +166,12 @@ pub fn set_signal_mask(mask: &SigSet) -> SigSet {
 pub fn fork() -> Result<nix::unistd::ForkResult, Errno> {
     // SAFETY: every caller keeps to async-signal-safe calls in the child; see `process`.
     unsafe { nix::unistd::fork() }
+}
+
+/// How many descriptors connections to us may have together.
+pub fn spare_descriptors() -> usize {
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    limit.map_or(0, |(soft, _)| soft.saturating_sub(KEPT_BACK).min(1 << 20) as usize)
 }
 
 /// Marks every descriptor from `first` on to be closed by exec: the runtime's leaks are not for the service
@@ -269,6 +312,18 @@ pub fn can_become_root() -> bool {
 pub fn set_action(signal: nix::sys::signal::Signal, action: &nix::sys::signal::SigAction) -> Result<(), Errno> {
     // SAFETY: callers pass SIG_DFL or SIG_IGN, which run no code of ours.
     unsafe { nix::sys::signal::sigaction(signal, action) }.map(drop)
+}
+
+/// Has a signal end this process with 128 and its number.
+pub fn end_on(signal: nix::sys::signal::Signal) {
+    extern "C" fn end(signal: c_int) {
+        // SAFETY: _exit is async-signal-safe.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler};
+    let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler makes one async-signal-safe call. It fails for KILL and STOP only.
+    let _ = unsafe { nix::sys::signal::sigaction(signal, &action) };
 }
 
 /// _exit(2): ends this process without running anything of ours.

@@ -6,6 +6,7 @@ pub mod s3_buckets;
 
 use std::fmt;
 
+use crate::listeners::Listeners;
 use crate::plan::Task;
 
 /// A task that could not be done, by its name.
@@ -24,11 +25,11 @@ impl fmt::Display for TaskError {
 
 impl std::error::Error for TaskError {}
 
-/// Does one task to its end and logs what it changed.
-pub async fn run(task: &Task) -> Result<(), TaskError> {
+/// Does one task to its end and logs what it changed. Only at a server that is the service.
+pub async fn run(task: &Task, listeners: &Listeners) -> Result<(), TaskError> {
     match task {
         Task::S3Buckets(buckets) => {
-            for outcome in s3_buckets::create_buckets(buckets).await.map_err(TaskError::S3Buckets)? {
+            for outcome in s3_buckets::create_buckets(buckets, Some(listeners)).await.map_err(TaskError::S3Buckets)? {
                 tracing::info!("{outcome}");
             }
         }

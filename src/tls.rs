@@ -2,15 +2,19 @@
 //!
 //! Owns every rustls client configuration in the program, always with the ring provider, so that HTTP probes, S3 and
 //! PostgreSQL verify alike. Opens no connection. The system's roots come from rustls-native-certs, which honours
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR`; they are read anew each time, because bundles rotate and because an idle
-//! supervisor should not keep 140 parsed roots in memory.
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR`. They are read once, before the service starts where it is asked over TLS itself:
+//! later there may be no thread to read them on. Bundles rotate, so a certificate that is not believed has them read
+//! anew; and an idle supervisor keeps in memory only those it will need (`forget`).
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -18,6 +22,10 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
 
 use crate::network;
+use crate::threads;
+
+/// Bundles of every authority there is are smaller, bytes.
+const LARGEST_PEM: u64 = 8 << 20;
 
 /// What a server's certificate must prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +47,8 @@ pub enum TlsError {
     NoRoots,
     /// rustls refused the configuration.
     Configuration(rustls::Error),
+    /// The files cannot be read without blocking.
+    NoThread(io::Error),
 }
 
 impl fmt::Display for TlsError {
@@ -54,16 +64,42 @@ impl fmt::Display for TlsError {
                  configure a root certificate, or set SSL_CERT_FILE",
             ),
             Self::Configuration(error) => write!(f, "TLS cannot be configured: {error}"),
+            Self::NoThread(error) => {
+                write!(f, "the trusted certificates cannot be read: {}", network::no_thread(error))
+            }
         }
     }
 }
 
 impl std::error::Error for TlsError {}
 
-/// A client configuration that believes `verification`; files are read off the thread.
+/// What is believed, and the configuration that believes it.
+type Known = Vec<((Verification, Option<PathBuf>), ClientConfig)>;
+
+fn known() -> MutexGuard<'static, Known> {
+    static KNOWN: Mutex<Known> = Mutex::new(Vec::new());
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client configuration that believes `verification`; files are read the first time, and off the thread.
 pub async fn client_config(verification: Verification, root: Option<PathBuf>) -> Result<ClientConfig, TlsError> {
-    let built = tokio::task::spawn_blocking(move || build(verification, root.as_deref())).await;
-    built.unwrap_or_else(|stopped| Err(TlsError::Configuration(rustls::Error::General(stopped.to_string()))))
+    if verification == Verification::Nothing {
+        return build(verification, None);
+    }
+    let wanted = (verification, root);
+    if let Some((_, config)) = known().iter().find(|(other, _)| *other == wanted) {
+        return Ok(config.clone());
+    }
+    let (verification, root) = wanted.clone();
+    let built = threads::call(move || build(verification, root.as_deref())).await;
+    let config = built.unwrap_or_else(|error| Err(TlsError::NoThread(error)))?;
+    known().push((wanted, config.clone()));
+    Ok(config)
+}
+
+/// Has every file read anew when it is needed next.
+pub fn forget() {
+    known().clear();
 }
 
 /// A configuration that trusts nobody, for requests that never reach TLS.
@@ -82,12 +118,15 @@ fn build(verification: Verification, root: Option<&Path>) -> Result<ClientConfig
     };
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Configuration)?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    // The configuration is used again, and a resumed session would not show its certificate.
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 fn issuer_verifier(root: Option<&Path>, provider: &Arc<CryptoProvider>, any_name: bool) -> Result<Issuer, TlsError> {
     let mut roots = RootCertStore::empty();
-    let mut trusted = rustls_native_certs::load_native_certs().certs;
+    let mut trusted = if is_usable("SSL_CERT_FILE") { rustls_native_certs::load_native_certs().certs } else { vec![] };
     roots.add_parsable_certificates(trusted.iter().cloned());
     if let Some(path) = root {
         let added = add_root(&mut roots, path);
@@ -97,9 +136,26 @@ fn issuer_verifier(root: Option<&Path>, provider: &Arc<CryptoProvider>, any_name
     Ok(Issuer { chain: chain.map_err(|_| TlsError::NoRoots)?, trusted, any_name })
 }
 
+/// Whether a variable that may name a file names one, and not a pipe whose open would never return.
+fn is_usable(variable: &str) -> bool {
+    std::env::var_os(variable).is_none_or(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()))
+}
+
+/// The bytes of a file of ordinary size; a pipe is not waited for.
+fn pem(path: &Path) -> Result<Vec<u8>, String> {
+    let in_words = |error: io::Error| crate::env::reason(&error);
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(in_words)?;
+    if !file.metadata().map_err(in_words)?.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_PEM + 1).read_to_end(&mut bytes).map_err(in_words)?;
+    if bytes.len() as u64 > LARGEST_PEM { Err("it is larger than 8 MiB".to_owned()) } else { Ok(bytes) }
+}
+
 /// Trusts the certificates of a PEM file, which holds at least one, and returns them.
 fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let pem = pem(path)?;
     let mut added = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
@@ -199,7 +255,7 @@ impl ServerCertVerifier for Issuer {
             Err(InvalidCertificate(Other(_))) if self.trusted.iter().any(|one| one == end_entity) => {
                 self.shows_a_trusted_one(end_entity, server_name)
             }
-            verdict => verdict,
+            verdict => verdict.inspect_err(|_| forget()),
         }
     }
 
@@ -283,6 +339,18 @@ impl ServerCertVerifier for AnyCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_certificate_that_is_a_pipe_or_a_folder_is_refused_and_not_waited_for() {
+        let folder = std::env::temp_dir().join(format!("dl-entry-roots-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let pipe = folder.join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&pipe, &folder] {
+            assert_eq!(pem(path).unwrap_err(), "it is not a regular file");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_server_may_show_the_very_authority_the_operator_trusts_under_its_own_name() {

@@ -24,6 +24,7 @@ use crate::http;
 use crate::network;
 use crate::plan::{HttpProbe, S3Target, Target, Wait};
 use crate::s3::{self, S3Error};
+use crate::threads;
 
 /// No attempt takes longer: a server that accepts and never answers must not use up the deadline.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
@@ -224,10 +225,10 @@ async fn connect_unix(path: &Path) -> Result<(), Miss> {
 
 /// stat(2) of a path on a dead network file system hangs, so it hangs on another thread.
 async fn path_exists(path: PathBuf) -> Result<(), Miss> {
-    match tokio::task::spawn_blocking(move || std::fs::metadata(path)).await {
+    match threads::call(move || std::fs::metadata(path)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(Miss::NotYet(network::reason(&error))),
-        Err(stopped) => Err(Miss::NotYet(stopped.to_string())),
+        Err(error) => Err(Miss::NotYet(network::no_thread(&error))),
     }
 }
 

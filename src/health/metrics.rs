@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use super::{Health, Phase, State};
 use crate::processes::{self, Process};
@@ -12,20 +13,28 @@ use crate::processes::{self, Process};
 /// proc(5) counts in USER_HZ, which is 100 on every architecture Linux runs on today (asm/param.h).
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// So long what proc(5) said is told again: reading all of `/proc` for whoever asks would keep PID 1 from its work.
+const FRESH: Duration = Duration::from_secs(1);
+
 impl Health {
     /// The whole exposition, up to and with `# EOF`.
     pub(super) fn metrics(&self) -> String {
-        let child = self.state().child;
-        let usage = child.map(service_usage);
-        let own = resident_bytes("self");
+        self.metrics_of(Measured::now)
+    }
+
+    fn metrics_of(&self, measure: impl FnOnce(Option<i32>) -> Measured) -> String {
         let mut state = self.state();
-        if let Some(usage) = &usage {
+        let measured = match state.measured.take() {
+            Some(measured) if measured.at.elapsed() < FRESH && measured.child == state.child => measured,
+            _ => measure(state.child),
+        };
+        if let Some(usage) = &measured.usage {
             state.most_cpu_seconds = state.most_cpu_seconds.max(usage.cpu_seconds);
         }
         let mut text = String::with_capacity(4096);
         write_start(&mut text, &state, self);
-        write_service(&mut text, &state, usage.as_ref());
-        if let Some(bytes) = own {
+        write_service(&mut text, &state, measured.usage.as_ref());
+        if let Some(bytes) = measured.own_bytes {
             family(
                 &mut text,
                 "dl_entry_resident_memory_bytes",
@@ -36,6 +45,7 @@ impl Health {
             sample(&mut text, "dl_entry_resident_memory_bytes", &[], bytes);
         }
         text.push_str("# EOF\n");
+        state.measured = Some(measured);
         text
     }
 }
@@ -111,7 +121,23 @@ fn escaped(label: &str) -> String {
 
 // ---- proc(5) ---------------------------------------------------------------------------------------------------
 
+/// What proc(5) said of the service and of ourselves.
+#[derive(Debug)]
+pub(super) struct Measured {
+    at: Instant,
+    child: Option<i32>,
+    usage: Option<Usage>,
+    own_bytes: Option<u64>,
+}
+
+impl Measured {
+    fn now(child: Option<i32>) -> Measured {
+        Measured { at: Instant::now(), child, usage: child.map(service_usage), own_bytes: resident_bytes("self") }
+    }
+}
+
 /// What the service uses at this moment.
+#[derive(Debug)]
 struct Usage {
     resident_bytes: Option<u64>,
     cpu_seconds: f64,
@@ -167,6 +193,26 @@ mod tests {
         assert!(metrics.ends_with("\n# EOF\n"));
         let types: Vec<&str> = metrics.lines().filter(|line| line.starts_with("# TYPE")).collect();
         assert_eq!(types.len(), types.iter().collect::<BTreeSet<_>>().len());
+    }
+
+    #[test]
+    fn proc_is_read_once_for_a_flood_of_questions_and_again_for_another_child() {
+        let health = Health::new("trino", &Secrets::default());
+        let measured = std::cell::Cell::new(0);
+        let ask = || {
+            health.metrics_of(|child| {
+                measured.set(measured.get() + 1);
+                Measured { at: Instant::now() + 60 * FRESH, child, usage: None, own_bytes: None }
+            })
+        };
+        (0..100).for_each(|_| drop(ask()));
+        assert_eq!(measured.get(), 1);
+        health.set_child(4711);
+        ask();
+        assert_eq!(measured.get(), 2);
+        health.state().measured.as_mut().unwrap().at = Instant::now() - FRESH;
+        ask();
+        assert_eq!(measured.get(), 3);
     }
 
     #[test]

@@ -20,8 +20,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::seats::{Seat, Seats, Stage};
 use super::{Health, HealthError, Question, Report};
+use crate::system;
 
-/// Connections that are being told that there are too many.
+/// Connections that are being told that there are too many, where descriptors allow it.
 const MOST_TURNED_AWAY: usize = 192;
 /// How long those get to read it.
 const GOODBYE: Duration = Duration::from_millis(200);
@@ -48,7 +49,8 @@ pub async fn serve(
 ) -> Result<Infallible, HealthError> {
     let listener = listening(listener).map_err(|source| HealthError::Serve { source })?;
     let readiness = Readiness { probe, last: Mutex::new(None) };
-    let mut seats = Seats::default();
+    let spare = system::spare_descriptors();
+    let (mut seats, most_turned_away) = (Seats::within(spare), MOST_TURNED_AWAY.min(spare / 4));
     let mut answered = FuturesUnordered::new();
     let mut turned_away = FuturesUnordered::new();
     loop {
@@ -59,7 +61,7 @@ pub async fn serve(
             Some(()) = turned_away.next() => {}
             stream = accepted(&listener) => match seats.take(is_local(&stream)) {
                 Some(seat) => answered.push(converse(stream, seat, &health, &readiness)),
-                None if turned_away.len() < MOST_TURNED_AWAY => turned_away.push(turn_away(stream)),
+                None if turned_away.len() < most_turned_away => turned_away.push(turn_away(stream)),
                 None => drop(stream.try_write(TOO_MANY)),
             },
         }
@@ -143,7 +145,8 @@ async fn talk<P: AsyncFn() -> Result<(), String>>(
         let last = count == MOST_REQUESTS;
         let exchanged = exchange(stream, &mut buffer, seat, last, deadline, health, readiness);
         match timeout_at(deadline, exchanged).await {
-            Ok(Ok(After::KeepAlive)) => {}
+            // However many requests have arrived together, signals are looked for between two of them.
+            Ok(Ok(After::KeepAlive)) => yield_now().await,
             Ok(Ok(After::Close)) => return drop(timeout(GOODBYE, drain(stream)).await),
             Ok(Err(_)) => return,
             Err(_) => return drop(stream.try_write(&Response::error(408, "request timeout").bytes(false, true))),

@@ -233,7 +233,7 @@ async fn a_plain_server_and_a_missing_root_are_named() {
     assert_eq!(
         unmet(&rootless, ATTEMPT).await,
         format!(
-            "{url}: the root certificate /nonexistent/ca.pem cannot be used: No such file or directory (os error 2)\n\
+            "{url}: the root certificate /nonexistent/ca.pem cannot be used: no such file or directory\n\
              it must be a readable PEM file with a certificate"
         )
     );

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::http;
+use crate::listeners::Listeners;
 use crate::network;
 use crate::plan::{Bucket, BucketPolicy, S3Buckets, S3Target};
 use crate::s3::{self, Creation, S3Error};
@@ -63,21 +64,26 @@ impl fmt::Display for BucketsError {
 
 impl std::error::Error for BucketsError {}
 
-/// Waits for quorum, then creates and sets up every bucket, in the order given.
-pub async fn create_buckets(task: &S3Buckets) -> Result<Vec<Outcome>, BucketsError> {
+/// Waits for quorum, then creates and sets up every bucket, in the order given. With `listeners` the server must be the
+/// service: keys are not shown to a stranger.
+pub async fn create_buckets(task: &S3Buckets, listeners: Option<&Listeners>) -> Result<Vec<Outcome>, BucketsError> {
     let end = Instant::now() + task.timeout;
-    quorum(task, end).await?;
+    quorum(task, listeners, end).await?;
     let mut outcomes = Vec::new();
     for bucket in &task.buckets {
-        outcomes.push(ready_bucket(task, bucket, end).await?);
+        outcomes.push(ready_bucket(task, listeners, bucket, end).await?);
     }
     Ok(outcomes)
 }
 
-async fn quorum(task: &S3Buckets, end: Instant) -> Result<(), BucketsError> {
+async fn quorum(task: &S3Buckets, listeners: Option<&Listeners>, end: Instant) -> Result<(), BucketsError> {
     let mut backoff = Backoff::new();
     loop {
-        let Err(unmet) = http::ask(&task.quorum, until(end)).await else { return Ok(()) };
+        let asked = match listeners {
+            Some(listeners) => listeners.ask(&task.quorum, until(end)).await,
+            None => http::ask(&task.quorum, until(end)).await,
+        };
+        let Err(unmet) = asked else { return Ok(()) };
         tracing::debug!("waiting for quorum: {unmet}");
         if !unmet.reason.may_pass() || !pause(backoff.next_pause(), end).await {
             let missing = names(&task.buckets);
@@ -86,13 +92,20 @@ async fn quorum(task: &S3Buckets, end: Instant) -> Result<(), BucketsError> {
     }
 }
 
-async fn ready_bucket(task: &S3Buckets, bucket: &Bucket, end: Instant) -> Result<Outcome, BucketsError> {
+async fn ready_bucket(
+    task: &S3Buckets,
+    listeners: Option<&Listeners>,
+    bucket: &Bucket,
+    end: Instant,
+) -> Result<Outcome, BucketsError> {
     let mut backoff = Backoff::new();
     let mut created = false;
     loop {
-        let Err(error) = set_up(&task.server, bucket, end, &mut created).await else {
-            return Ok(Outcome { bucket: bucket.name.clone(), created });
+        let outcome = match refuse_stranger(&task.server, listeners).await {
+            Ok(()) => set_up(&task.server, bucket, end, &mut created).await,
+            refused => refused,
         };
+        let Err(error) = outcome else { return Ok(Outcome { bucket: bucket.name.clone(), created }) };
         tracing::debug!("bucket {}: {error}", bucket.name);
         if !error.may_pass() {
             return Err(BucketsError::Refused { bucket: bucket.name.clone(), error });
@@ -102,6 +115,13 @@ async fn ready_bucket(task: &S3Buckets, bucket: &Bucket, end: Instant) -> Result
             let last = format!("bucket {}: {error}", bucket.name);
             return Err(BucketsError::Deadline { timeout: task.timeout, last, missing });
         }
+    }
+}
+
+async fn refuse_stranger(server: &S3Target, listeners: Option<&Listeners>) -> Result<(), S3Error> {
+    match listeners {
+        Some(listeners) => listeners.check(&server.endpoint).await.map_err(S3Error::Http),
+        None => Ok(()),
     }
 }
 

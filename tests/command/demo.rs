@@ -88,6 +88,12 @@ impl Demo {
         Demo { folder, health: free_port() }
     }
 
+    /// The same folders with other `additions`, which may name what is in them.
+    pub fn with(self, additions: &str) -> Demo {
+        std::fs::write(self.join("services/demo/service.toml"), format!("{CONTRACT}\n{additions}")).unwrap();
+        self
+    }
+
     /// The binary, as root, with the demo service and `arguments`.
     pub fn entry(&self, arguments: &[&str]) -> Command {
         let binary = binary();

@@ -215,6 +215,30 @@ fn without_a_writable_run_folder_a_private_one_is_used_with_one_warning() {
 }
 
 #[test]
+fn a_tmpdir_that_names_no_folder_does_not_make_every_folder_a_temporary_one() {
+    for temporary in ["", ".", "tmp", "/"] {
+        let demo = Demo::new(STOP);
+        let run = demo.run().join("below");
+        let mut command = demo.entry(&[]);
+        command.env("DL_RUN_DIR", &run).env("TMPDIR", temporary);
+        let ended = ended(command);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{temporary:?}: {}", ended.stderr);
+        assert_eq!(run.metadata().unwrap().mode() & 0o7777, 0o755, "{temporary:?}");
+    }
+}
+
+#[test]
+fn with_nothing_writable_the_hint_names_run_and_the_setting() {
+    let demo = Demo::new(STOP);
+    let script = "unset DL_RUN_DIR; mount -t tmpfs -o ro none /run; mount -t tmpfs -o ro none /tmp";
+    let ended = after(&demo, script);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
+    let hint =
+        "or mount a tmpfs at /run (docker run --tmpfs /run), or set DL_RUN_DIR to a folder that can be written\n";
+    assert!(ended.stderr.ends_with(hint), "{}", ended.stderr);
+}
+
+#[test]
 fn a_private_folder_somebody_else_put_there_is_refused() {
     let demo = Demo::new(STOP);
     let temporary = demo.join("tmp");

@@ -484,19 +484,19 @@ fn wait_ends_when_everything_answers_and_names_what_does_not() {
 // --- health -------------------------------------------------------------------------------------------------------
 
 /// An HTTP server on loopback whose status can be changed.
-fn service(status: u16) -> (u16, Arc<AtomicU16>) {
+fn service(status: u16) -> (TcpListener, Arc<AtomicU16>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let accepting = listener.try_clone().unwrap();
     let status = Arc::new(AtomicU16::new(status));
     let present = status.clone();
     std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
+        for mut stream in accepting.incoming().flatten() {
             let _ = stream.read(&mut [0; 4096]);
             let status = present.load(Ordering::Relaxed);
             let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
     });
-    (port, status)
+    (listener, status)
 }
 
 fn ask(demo: &Demo, question: &str) -> (i32, String) {
@@ -510,7 +510,8 @@ fn ask(demo: &Demo, question: &str) -> (i32, String) {
 /// Behaviours: 106.
 #[test]
 fn health_is_no_then_yes_and_no_again_before_the_service_is_asked_to_stop() {
-    let (port, status) = service(503);
+    let (listener, status) = service(503);
+    let port = listener.local_addr().unwrap().port();
     let demo = Demo::new(&format!("{STOP}{READY}"));
     let mut command = demo.entry(&[]);
     // When it is asked to stop, it looks at its own readiness.
@@ -521,7 +522,7 @@ fn health_is_no_then_yes_and_no_again_before_the_service_is_asked_to_stop() {
     );
     let folder = Folder::new("health");
     command.env("DEMO_SCRIPT", script).env("DEMO_PORT", port.to_string()).env("BINARY", folder.binary());
-    let mut running = Running::start(command);
+    let mut running = Running::start_with_listener(command, &listener);
     running.await_text(LONG, "up\n");
     assert_eq!(ask(&demo, "live").0, 0);
     assert_eq!(ask(&demo, "startup").0, 1);
@@ -647,6 +648,39 @@ fn the_metrics_have_the_documented_names_and_count() {
     }
 }
 
+#[test]
+fn the_health_address_is_said_to_be_from_its_variable_only_where_that_is_set() {
+    for (address, expected) in
+        [(None, "127.0.0.1:9190"), (Some(format!("127.0.0.1:{}", free_port())), "DL_HEALTH_ADDR")]
+    {
+        let mut command = entry(&["health"]);
+        // A network of its own, where nobody listens.
+        let mut inner = Command::new("unshare");
+        inner
+            .args(["-n", "sh", "-c", "ip link set lo up; exec \"$@\"", "sh"])
+            .arg(command.get_program())
+            .args(["health"]);
+        inner
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+            .envs(address.clone().map(|a| ("DL_HEALTH_ADDR", a)));
+        command = inner;
+        let ended = ended(command);
+        assert_eq!(ended.code(), 1, "{}", ended.stderr);
+        assert!(ended.stdout.contains(expected), "{}", ended.stdout);
+        assert_eq!(ended.stdout.contains("address from DL_HEALTH_ADDR"), address.is_some(), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn every_exit_status_of_ours_is_in_the_help() {
+    let help = ended(entry(&["--help"])).stdout;
+    for status in [64, 65, 66, 69, 70, 71, 73, 77, 78, 126, 127] {
+        let listed = help.lines().any(|line| line.trim_start().starts_with(&format!("{status} ")));
+        assert!(listed, "{status} is not in\n{help}");
+    }
+}
+
 // --- logs ---------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -657,6 +691,49 @@ fn stdout_is_the_services_alone() {
     let ended = ended(command);
     assert_eq!((ended.code(), ended.stdout.as_str()), (3, "out\n"));
     assert!(ended.stderr.contains("err\n") && ended.stderr.contains("demo ended with status 3"), "{}", ended.stderr);
+}
+
+/// The lines of one level that dl-entry has logged.
+fn logged(ended: &Ended, level: &str) -> Vec<String> {
+    let lines = ended.stderr.lines().filter(|line| line.split_whitespace().nth(1) == Some(level));
+    lines.map(|line| line.splitn(5, char::is_whitespace).last().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn an_end_nobody_asked_for_is_an_error_and_one_that_was_asked_for_is_not() {
+    let demo = Demo::new(STOP);
+    for (script, told) in [
+        ("sleep 0.5; exit 3", "demo ended with status 3, and nobody had asked it to"),
+        ("sleep 0.5; exit 0", "demo ended with status 0, and nobody had asked it to"),
+        ("kill -TERM $$", "demo was ended by SIGTERM, and nobody had asked it to"),
+        ("kill -KILL $$", "SIGKILL did not come from dl-entry: most often the kernel sends it at the memory limit"),
+    ] {
+        let mut command = demo.entry(&[]);
+        command.env("DEMO_SCRIPT", script);
+        let ended = ended(command);
+        assert!(logged(&ended, "ERROR").iter().any(|line| line.contains(told)), "{script}: {}", ended.stderr);
+    }
+    for (signal, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT")] {
+        let mut command = demo.entry(&[]);
+        // Deaf, so that it is killed in the end, by us.
+        command.env("DEMO_SCRIPT", "trap '' TERM; exec sleep 1000").env("DL_STOP_TIMEOUT", "300ms");
+        let mut running = Running::start(command);
+        running.await_text(LONG, "demo is ready");
+        running.signal(signal);
+        let ended = running.ended(LONG);
+        assert_eq!((ended.code(), logged(&ended, "ERROR")), (137, vec![]), "{}", ended.stderr);
+        let told = format!("{name} received, stopping: SIGTERM, then ");
+        assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_program_of_the_services_that_only_answers_and_ends_well_is_no_error() {
+    let demo = Demo::new(&format!("{STOP}{READY}"));
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", "echo version 1").env("DEMO_PORT", free_port().to_string());
+    let ended = ended(command);
+    assert_eq!((ended.code(), logged(&ended, "ERROR")), (0, vec![]), "{}", ended.stderr);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod support;
 
 mod arguments;
 mod demo;
+mod descriptors;
 mod files;
 mod forwarding;
 mod given;
@@ -21,8 +22,12 @@ mod reaping;
 mod resolving;
 mod secrets;
 mod signals;
+mod stranger;
+mod streams;
 mod surroundings;
 mod terminal;
+mod threads;
+mod unread;
 
 use std::time::Duration;
 

@@ -39,6 +39,7 @@ fn has_open(running: &Running, path: &str) -> bool {
 /// A server on loopback that takes requests and answers none of them, or says 200 once it may.
 struct Silent {
     port: u16,
+    listener: TcpListener,
     asked: Arc<AtomicBool>,
     answers: Arc<AtomicBool>,
 }
@@ -49,9 +50,10 @@ impl Silent {
         let port = listener.local_addr().unwrap().port();
         let (asked, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (told, may) = (asked.clone(), answers.clone());
+        let accepting = listener.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut kept = Vec::new();
-            for mut stream in listener.incoming().flatten() {
+            for mut stream in accepting.incoming().flatten() {
                 let _ = stream.read(&mut [0; 4096]);
                 told.store(true, Ordering::Relaxed);
                 if may.load(Ordering::Relaxed) {
@@ -61,7 +63,12 @@ impl Silent {
                 }
             }
         });
-        Silent { port, asked, answers }
+        Silent { port, listener, asked, answers }
+    }
+
+    /// As the service's own server.
+    fn of(&self, command: Command) -> Running {
+        Running::start_with_listener(command, &self.listener)
     }
 
     fn await_request(&self) {
@@ -84,6 +91,21 @@ fn a_stop_while_a_secret_is_read_from_a_pipe_is_prompt() {
         assert_eq!(ended.stderr, "");
         assert!(!demo.file().exists());
     }
+}
+
+/// Behaviours: 18.
+#[test]
+fn an_orphan_that_ends_while_a_secret_is_read_from_a_pipe_is_reaped() {
+    let demo = Demo::new(STOP);
+    let secret = fifo(&demo);
+    let own = crate::support::binary();
+    let mut command = demo.command(&["sh", "-c", "sleep 0.3 & exec \"$@\"", "sh", own.to_str().unwrap()]);
+    command.env("DEMO_SCRIPT", LOUD).env("DEMO_PASSWORD_FILE", &secret);
+    let running = Running::start(command);
+    until(LONG, "it waits for the secret", || has_open(&running, &secret).then_some(()));
+    until(LONG, "no zombie is left", || crate::support::descendants(running.pid()).is_empty().then_some(()));
+    assert!(has_open(&running, &secret));
+    assert_never_started(&stopped(running, SIGTERM), 143);
 }
 
 /// Behaviours: 82.
@@ -189,7 +211,7 @@ fn a_stop_while_a_dependency_accepts_and_never_answers_is_prompt() {
     assert_never_started(&stopped(running, SIGTERM), 143);
 }
 
-fn with_task(demo_port: u16) -> String {
+pub fn with_task(demo_port: u16) -> String {
     let server = format!(
         "endpoint = \"http://127.0.0.1:{demo_port}\"\nregion = \"us-east-1\"\naccess-key = \"demo\"\nsecret-key = \"long enough\""
     );
@@ -206,7 +228,7 @@ fn a_stop_while_a_task_is_done_ends_the_service_and_the_task() {
     let demo = Demo::new(&format!("{STOP}{}", with_task(silent.port)));
     let mut command = demo.entry(&[]);
     command.env("DEMO_SCRIPT", LOUD);
-    let mut running = Running::start(command);
+    let mut running = silent.of(command);
     running.await_text(LONG, "started\n");
     silent.await_request();
     let (status, body) = get(demo.health, "/readyz");
@@ -223,7 +245,7 @@ fn a_stop_while_the_service_starts_is_prompt() {
     let demo = Demo::new(&format!("{STOP}{READY}"));
     let mut command = demo.entry(&[]);
     command.env("DEMO_SCRIPT", LOUD).env("DEMO_PORT", silent.port.to_string());
-    let running = Running::start(command);
+    let running = silent.of(command);
     silent.await_request();
     let ended = stopped(running, SIGTERM);
     assert_eq!((ended.code(), ended.stdout.as_str()), (143, "started\n"), "{}", ended.stderr);
@@ -258,7 +280,7 @@ fn a_service_that_is_being_stopped_never_becomes_ready_again() {
     let mut command = demo.entry(&[]);
     command.env("DEMO_SCRIPT", "trap 'echo stopping' TERM; trap 'exit 0' INT; echo up; while :; do sleep 0.05; done");
     command.env("DEMO_PORT", silent.port.to_string());
-    let mut running = Running::start(command);
+    let mut running = silent.of(command);
     running.await_text(LONG, "up\n");
     silent.await_request();
     running.signal(SIGTERM);
@@ -323,7 +345,7 @@ fn a_rung_that_is_a_request_is_sent_and_one_that_is_refused_leads_on_at_once() {
             "[[stop]]\nhttp = {{ method = \"PUT\", url = \"http://127.0.0.1:{port}/drain\" }}\nwithin = \"10m\"\n{STOP}"
         );
         let demo = Demo::new(&rung);
-        let mut running = Running::start(demo.entry(&[]));
+        let mut running = silent.of(demo.entry(&[]));
         running.await_text(LONG, "demo is ready");
         running.signal(SIGTERM);
         running.await_text(LONG, log);
@@ -407,8 +429,9 @@ fn a_task_that_fails_stops_the_service_through_its_ladder() {
     let port = listener.local_addr().unwrap().port();
     let quorum = Arc::new(AtomicBool::new(false));
     let is_there = quorum.clone();
+    let accepting = listener.try_clone().unwrap();
     std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
+        for mut stream in accepting.incoming().flatten() {
             let mut head = [0; 4096];
             let length = stream.read(&mut head).unwrap_or(0);
             let status = match head[..length].starts_with(b"GET / ") {
@@ -423,11 +446,80 @@ fn a_task_that_fails_stops_the_service_through_its_ladder() {
     let demo = Demo::new(&format!("{STOP}{}", with_task(port)));
     let mut command = demo.entry(&[]);
     command.env("DEMO_SCRIPT", "trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.05; done");
-    let mut running = Running::start(command);
+    let mut running = Running::start_with_listener(command, &listener);
     running.await_text(LONG, "up\n");
     quorum.store(true, Ordering::Relaxed);
     let ended = running.ended(LONG);
     assert_eq!((ended.code(), ended.stdout.as_str()), (69, "up\nasked\n"), "{}", ended.stderr);
     assert!(ended.stderr.contains("dl-entry: demo was stopped: task s3-buckets: "), "{}", ended.stderr);
     assert!(try_get(demo.health, "/livez").is_err());
+}
+
+#[test]
+fn a_port_the_kernel_keeps_for_root_is_refused_before_anything_is_written() {
+    let demo = Demo::new(&format!("{STOP}{READY}"));
+    let own = crate::support::binary();
+    let with = |first: &str, variables: &[(&str, &str)]| {
+        let script =
+            format!("echo {first} >/proc/sys/net/ipv4/ip_unprivileged_port_start; ip link set lo up; exec \"$@\"");
+        let mut command = demo.command(&["unshare", "-n", "sh", "-ec", &script, "sh", own.to_str().unwrap()]);
+        command.env("DEMO_SCRIPT", "echo started").envs(variables.iter().copied());
+        Running::start(command).ended(LONG)
+    };
+    let refused = |variable: &str, port: u16, listener: &str| {
+        format!(
+            "{variable}: port {port} cannot be listened on by {listener}, which has none of root's rights\n  accepted: a port \
+             from 1024 on; or start the container with --sysctl net.ipv4.ip_unprivileged_port_start={port}\n"
+        )
+    };
+    let ended = with("1024", &[("DEMO_PORT", "80"), ("DL_HEALTH_ADDR", "127.0.0.1:90")]);
+    assert_never_started(&ended, 78);
+    let expected = refused("DL_HEALTH_ADDR", 90, "the health endpoint") + &refused("DEMO_PORT", 80, "demo");
+    assert_eq!(ended.stderr.split_once("dl-entry: ").map(|(_, report)| report), Some(expected.as_str()));
+    assert!(!demo.file().exists());
+    let ended = with("80", &[("DEMO_PORT", "80"), ("DL_HEALTH_ADDR", "127.0.0.1:90")]);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
+}
+
+/// Has every execution of a file wait until this is dropped (fanotify(7)).
+struct Held(std::fs::File);
+
+impl Held {
+    fn at(path: &std::path::Path) -> Held {
+        use std::os::fd::FromRawFd as _;
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: plain system calls; the path ends with NUL, and the descriptor is nobody else's.
+        unsafe {
+            let group = libc::fanotify_init(libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC, libc::O_RDONLY as u32);
+            assert!(group >= 0, "fanotify: {}", std::io::Error::last_os_error());
+            let group = std::fs::File::from_raw_fd(group);
+            let descriptor = std::os::fd::AsRawFd::as_raw_fd(&group);
+            let (flags, events) = (libc::FAN_MARK_ADD, libc::FAN_OPEN_EXEC_PERM);
+            let marked = libc::fanotify_mark(descriptor, flags, events, libc::AT_FDCWD, name.as_ptr());
+            assert_eq!(marked, 0, "fanotify: {}", std::io::Error::last_os_error());
+            Held(group)
+        }
+    }
+
+    /// Until somebody wants to execute it.
+    fn await_execution(&self) {
+        let mut readable = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&self.0), nix::poll::PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut readable, 15_000u16), Ok(1), "nobody executes it");
+    }
+}
+
+/// Behaviours: 27.
+#[test]
+fn a_stop_while_the_program_is_being_executed_is_prompt() {
+    crate::support::require_root("fanotify needs it");
+    let folder = crate::support::Folder::new("held");
+    let program = folder.join("program");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    for (signal, code) in [(SIGTERM, 143), (SIGINT, 130)] {
+        let held = Held::at(&program);
+        let running = Running::start(entry(&[program.to_str().unwrap(), "1000"]));
+        held.await_execution();
+        let ended = stopped(running, signal);
+        assert_eq!((ended.code(), ended.stderr.as_str()), (code, ""));
+    }
 }

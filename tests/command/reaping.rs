@@ -263,6 +263,30 @@ fn what_is_left_behind_and_does_not_listen_is_killed_with_its_own_children() {
     assert!(!family.iter().any(alive), "{family:?}");
 }
 
+/// Behaviours: 103.
+#[test]
+fn what_forks_and_exits_all_the_time_is_killed_where_it_is_not_process_1_too() {
+    require_root("a PID namespace of its own needs it");
+    for each_time in ["1", "setpgrp(0, 0)"] {
+        let chain = format!(
+            "$0 = 'chain'; $SIG{{TERM}} = 'IGNORE'; $SIG{{HUP}} = 'IGNORE';
+            while (1) {{ my $p = fork; exit 0 if $p; {each_time} }}"
+        );
+        // The namespace ends with its shell, and whoever is left with it.
+        let script = "\"$@\"; echo $?; awk '/^Name/ { name = $2 } /^State/ && name == \"chain\" && $2 != \"Z\"' \
+            /proc/[0-9]*/status 2>&-";
+        let mut command = Command::new("unshare");
+        command.args(["-p", "-f", "--mount-proc", "--kill-child", "sh", "-c", script, "sh"]).arg(binary());
+        // A crowd that is killed first gives the chain time to be elsewhere.
+        let crowd =
+            "trap '' TERM; for i in $(seq 200); do sleep 1000 >&- 2>&- & done; setsid perl -e \"$CHAIN\" & sleep 0.5";
+        command.args(["sh", "-c", &format!("{crowd}; exit 5")]);
+        command.env("CHAIN", chain).env("DL_NAME_SERVICE", "off");
+        let ended = Running::start(command).ended(2 * LONG);
+        assert_eq!(ended.stdout, "5\n", "{each_time}: {}", ended.stderr);
+    }
+}
+
 /// Behaviours: 21, 104.
 #[test]
 fn where_it_is_not_process_1_its_neighbours_are_left_alone() {

@@ -118,10 +118,13 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
     folder.write("empty", "");
     folder.write("text", "echo no interpreter\n");
     folder.write("lost", "#!/no/such/shell -e\n");
+    folder.write("windows", "#!/bin/sh\r\necho x\r\n");
+    folder.write("windows-env", "#! /usr/bin/env bash\r\necho x\r\n");
+    folder.write("marked", "\u{feff}#!/bin/sh\necho x\n");
     // The first lines of an ELF file for the machine 0xfeed.
     folder.write("foreign", "\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x6d\x7e\x01\0\0\0");
     nix::unistd::mkfifo(&folder.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    for name in ["empty", "text", "lost", "foreign", "pipe"] {
+    for name in ["empty", "text", "lost", "foreign", "pipe", "windows", "windows-env", "marked"] {
         std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).unwrap();
     }
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -135,6 +138,16 @@ fn what_cannot_be_executed_is_126_and_what_does_not_exist_127_with_the_reason() 
         (path("foreign"), 126, format!("{shown}/foreign cannot be executed: it is built for another machine (")),
         (path("missing"), 127, format!("{shown}/missing does not exist")),
         (path("lost"), 127, format!("{shown}/lost needs /no/such/shell, which does not exist")),
+        (
+            path("windows"),
+            127,
+            format!(
+                "{shown}/windows has Windows line endings (CRLF): no interpreter is called `/bin/sh\\r`\n  save it with Unix \
+                 line endings: sed -i 's/\\r$//' {shown}/windows\n"
+            ),
+        ),
+        (path("windows-env"), 127, format!("{shown}/windows-env has Windows line endings (CRLF): ")),
+        (path("marked"), 126, format!("{shown}/marked cannot be executed: a byte order mark comes before the #!")),
         (path("plain"), 126, format!("{shown}/plain cannot be executed: it is not executable (chmod +x); mode ")),
         (path("empty"), 126, format!("{shown}/empty cannot be executed: it is empty")),
         (path("text"), 126, format!("{shown}/text cannot be executed: it is no binary")),
@@ -293,7 +306,7 @@ fn a_contract_without_a_ladder_has_sigterm_and_half_a_minute() {
     command.env("DEMO_SCRIPT", DEAF);
     let mut running = started(command);
     running.signal(SIGTERM);
-    running.await_text(LONG, "stopping: SIGTERM, then 30s to end");
+    running.await_text(LONG, "SIGTERM received, stopping: SIGTERM, then 30s to end");
 }
 
 /// Takes its time with what it was asked to end, and says that it did.

@@ -219,6 +219,19 @@ fn a_file_and_a_device_under_any_name_keep_their_owner() {
 
 /// Behaviours: 68.
 #[test]
+fn a_named_pipe_keeps_its_owner() {
+    require_root("there is no root to drop");
+    let folder = Folder::new("owners");
+    let script = "cd \"$0\"; mkfifo pipe; \"$@\" <>pipe >&0 2>&0; stat -c '%n %u' pipe";
+    let mut command = Command::new("sh");
+    command.args(["-ec", script]).arg(folder.path()).arg(binary()).args(["sh", "-c", ":"]);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("DL_NAME_SERVICE", "off");
+    let ended = ended(command);
+    assert_eq!(ended.stdout, "pipe 0\n", "{}", ended.stderr);
+}
+
+/// Behaviours: 68.
+#[test]
 fn the_null_device_keeps_its_owner_and_a_read_only_stream_is_no_error() {
     require_root("there is no root to drop");
     assert_eq!(ended(entry(&["true"])).code(), 0);

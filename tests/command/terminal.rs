@@ -293,3 +293,16 @@ fn whoever_comes_after_us_in_a_terminal_has_it_again() {
         terminal.shows("got word\r\n");
     }
 }
+
+/// Behaviours: 68.
+#[test]
+fn a_terminal_that_outlives_us_keeps_its_owner() {
+    let mut command = entry(&["sh", "-c", "echo up"]);
+    let (_master, slave) = pair();
+    let owner = || nix::sys::stat::fstat(&slave).unwrap().st_uid;
+    let before = owner();
+    let copy = || slave.try_clone().unwrap();
+    let mut child = command.stdin(copy()).stdout(copy()).stderr(copy()).spawn().unwrap();
+    assert!(until(LONG, "the end", || child.try_wait().unwrap()).success());
+    assert_eq!(owner(), before);
+}

@@ -26,6 +26,8 @@ struct Server {
     address: SocketAddr,
     health: Health,
     probed: Arc<AtomicU32>,
+    /// How often what runs beside the endpoint had its turn.
+    turns: Arc<AtomicU32>,
     thread_id: i32,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -41,13 +43,14 @@ impl Server {
         let probed = Arc::new(AtomicU32::new(0));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (told, thread_id) = mpsc::channel();
-        let (for_thread, counter) = (health.clone(), probed.clone());
+        let (for_thread, counter, turns) = (health.clone(), probed.clone(), Arc::new(AtomicU32::new(0)));
+        let others = turns.clone();
         let thread = std::thread::spawn(move || {
             told.send(nix::unistd::gettid().as_raw()).unwrap();
-            run(listener, for_thread, probe, counter, stopped);
+            run(listener, for_thread, probe, counter, others, stopped);
         });
         let (thread_id, stop, thread) = (thread_id.recv().unwrap(), Some(stop), Some(thread));
-        Server { address, health, probed, thread_id, stop, thread }
+        Server { address, health, probed, turns, thread_id, stop, thread }
     }
 
     fn ready(probe: Probe) -> Server {
@@ -86,6 +89,7 @@ fn run(
     health: Health,
     probe: Probe,
     counter: Arc<AtomicU32>,
+    turns: Arc<AtomicU32>,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -105,7 +109,13 @@ fn run(
         }
     };
     runtime.block_on(async {
+        let other = std::future::poll_fn(|_| {
+            turns.fetch_add(1, Ordering::Relaxed);
+            std::task::Poll::<()>::Pending
+        });
         tokio::select! {
+            biased;
+            () = other => {}
             result = health::serve(listener, health, probe) => panic!("{result:?}"),
             _ = stopped => {}
         }
@@ -418,9 +428,7 @@ fn the_client_says_yes_no_or_why_it_cannot_know() {
     assert_eq!(off, "there is no health endpoint to ask: DL_HEALTH_ADDR is off");
     drop(server);
     let refused = health::ask(Question::Live, &format!("0.0.0.0:{port}")).unwrap_err().to_string();
-    let expected = format!(
-        "cannot reach the health endpoint at 127.0.0.1:{port}: connection refused (address from DL_HEALTH_ADDR)"
-    );
+    let expected = format!("cannot reach the health endpoint at 127.0.0.1:{port}: connection refused");
     assert_eq!(refused, expected);
 }
 
@@ -490,4 +498,15 @@ fn every_address_of_both_families_or_of_one() {
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(asked.join().unwrap().unwrap(), (true, "yes".to_owned()));
     assert!(health::bind("0.0.0.0:0").unwrap().unwrap().local_addr().unwrap().is_ipv4());
+}
+
+#[test]
+fn between_two_requests_that_arrived_together_everybody_else_has_a_turn() {
+    let server = Server::start(Probe::Answers);
+    let before = server.turns.load(Ordering::Relaxed);
+    let requests = "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n".repeat(50);
+    let answers = server.exchange((requests + "GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes());
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 51);
+    let turns = server.turns.load(Ordering::Relaxed) - before;
+    assert!(turns >= 50, "{turns}");
 }

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -107,8 +108,17 @@ impl Ended {
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Running {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start(command: Command) -> Running {
+        Running::start_with(command, Stdio::null())
+    }
+
+    /// The service holds this socket, as its own standard input: what the test answers there is the service's answer.
+    pub fn start_with_listener(command: Command, listener: &TcpListener) -> Running {
+        Running::start_with(command, OwnedFd::from(listener.try_clone().unwrap()).into())
+    }
+
+    fn start_with(mut command: Command, stdin: Stdio) -> Running {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: setsid is async-signal-safe.
         unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));

@@ -109,8 +109,8 @@ fn buckets_have_their_policies_and_versions_and_a_second_run_changes_nothing() {
     let names = ["lake", "raw", "logs", "plain"];
     run(async {
         // Asked while the server starts.
-        assert_eq!(create_buckets(&minio.task(wanted)).await.unwrap(), outcomes(&names, true));
-        assert_eq!(create_buckets(&minio.task(wanted)).await.unwrap(), outcomes(&names, false));
+        assert_eq!(create_buckets(&minio.task(wanted), None).await.unwrap(), outcomes(&names, true));
+        assert_eq!(create_buckets(&minio.task(wanted), None).await.unwrap(), outcomes(&names, false));
 
         let (status, head) = minio.anonymous("PUT", "/lake/object").await;
         assert!(status == 200 && head.to_lowercase().contains("x-amz-version-id: "), "{head}");
@@ -127,10 +127,10 @@ fn buckets_have_their_policies_and_versions_and_a_second_run_changes_nothing() {
         assert_eq!(seen, [200, 403, 200, 403, 403, 403]);
 
         // Nothing asked for keeps the policy; `none` takes it away.
-        create_buckets(&minio.task("lake")).await.unwrap();
+        create_buckets(&minio.task("lake"), None).await.unwrap();
         assert_eq!(minio.status("GET", "/lake/object").await, 200);
-        create_buckets(&minio.task("lake:none")).await.unwrap();
-        create_buckets(&minio.task("lake:none")).await.unwrap();
+        create_buckets(&minio.task("lake:none"), None).await.unwrap();
+        create_buckets(&minio.task("lake:none"), None).await.unwrap();
         assert_eq!(minio.status("GET", "/lake/object").await, 403);
     });
 }
@@ -140,7 +140,7 @@ fn many_nodes_may_create_the_same_buckets_at_once() {
     let minio = Minio::start("nodes");
     run(async {
         let task = minio.task("one:public,two,three:download:versioned");
-        let all = futures_util::future::join_all((0..6).map(|_| create_buckets(&task))).await;
+        let all = futures_util::future::join_all((0..6).map(|_| create_buckets(&task, None))).await;
         let mut created = 0;
         for outcome in all {
             created += outcome.unwrap().iter().filter(|one| one.created).count();
@@ -160,7 +160,7 @@ fn a_signed_wait_sees_buckets_come_and_wrong_keys_end_at_once() {
         let task = minio.task("lake");
         let later = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            create_buckets(&task).await.unwrap();
+            create_buckets(&task, None).await.unwrap();
         };
         let urls = [bucket.as_str()];
         let ((outcome, told), ()) = tokio::join!(watch(&urls, Duration::from_secs(20)), later);

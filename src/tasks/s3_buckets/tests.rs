@@ -123,7 +123,7 @@ async fn a_server_that_is_starting_and_busy_is_asked_until_it_obeys() {
         Script::s3(200, ""),
     ])
     .await;
-    let outcomes = create_buckets(&task(&server, "lake", Duration::from_secs(10))).await.unwrap();
+    let outcomes = create_buckets(&task(&server, "lake", Duration::from_secs(10)), None).await.unwrap();
     assert_eq!(outcomes, [Outcome { bucket: "lake".to_owned(), created: true }]);
     assert_eq!(outcomes[0].to_string(), "bucket lake created");
 }
@@ -131,7 +131,7 @@ async fn a_server_that_is_starting_and_busy_is_asked_until_it_obeys() {
 #[tokio::test]
 async fn at_the_deadline_every_missing_bucket_is_named() {
     let server = testing::http(vec![Script::s3(200, ""), Script::s3(200, ""), Script::s3(503, "")]).await;
-    let error = create_buckets(&task(&server, "lake,raw,logs", Duration::from_secs(1))).await.unwrap_err();
+    let error = create_buckets(&task(&server, "lake,raw,logs", Duration::from_secs(1)), None).await.unwrap_err();
     let told = "not all buckets are ready within 1 s: bucket raw: HeadBucket answered 503\nnot ready: raw, logs";
     assert_eq!(error.to_string(), told);
 }
@@ -142,7 +142,7 @@ async fn several_slow_answers_do_not_outlast_the_deadline() {
     let server = testing::http(vec![Script::s3(200, ""), slow(404), slow(200), slow(200)]).await;
     let started = Instant::now();
     let task = task(&server, "lake:public:versioning", Duration::from_millis(500));
-    let error = create_buckets(&task).await.unwrap_err().to_string();
+    let error = create_buckets(&task, None).await.unwrap_err().to_string();
     assert!(started.elapsed() < Duration::from_millis(650), "{:?}", started.elapsed());
     assert!(error.ends_with("\nnot ready: lake"), "{error}");
 }
@@ -150,7 +150,7 @@ async fn several_slow_answers_do_not_outlast_the_deadline() {
 #[tokio::test]
 async fn without_quorum_nothing_is_tried() {
     let server = testing::http(vec![Script::s3(503, "")]).await;
-    let error = create_buckets(&task(&server, "lake,raw", Duration::from_millis(300))).await.unwrap_err();
+    let error = create_buckets(&task(&server, "lake,raw", Duration::from_millis(300)), None).await.unwrap_err();
     let told = format!(
         "the server had no quorum within 300 ms: {} answered 503, expected 200\nnot created: lake, raw",
         server.url("/minio/health/cluster")
@@ -163,6 +163,6 @@ async fn without_quorum_nothing_is_tried() {
 async fn a_refusal_is_final_and_named() {
     let denied = error_body("AccessDenied");
     let server = testing::http(vec![Script::s3(200, ""), Script::s3(404, ""), Script::s3(403, &denied)]).await;
-    let error = create_buckets(&task(&server, "lake", Duration::from_secs(10))).await.unwrap_err();
+    let error = create_buckets(&task(&server, "lake", Duration::from_secs(10)), None).await.unwrap_err();
     assert_eq!(error.to_string(), "bucket lake: CreateBucket answered 403 AccessDenied: told by the server");
 }
