@@ -3,6 +3,7 @@
 //! A folder there with a `service.toml` adds a service, or extends the built-in one of the same name: tables are
 //! merged, lists appended, everything else replaced. Its other files are templates and key tables.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ struct Embedded {
 #[derive(Debug, Clone)]
 pub struct Package {
     pub contract: Contract,
+    /// The contract as it was read.
+    pub text: Cow<'static, str>,
     pub files: BTreeMap<String, String>,
     pub uses: Uses,
 }
@@ -95,21 +98,22 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
             let contract = serde_json::from_str(embedded.contract).map_err(|error| malformed(error.to_string()))?;
             let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
             let uses = embedded.uses.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect();
-            Ok(Package { contract, files, uses })
+            Ok(Package { contract, text: embedded.contract.into(), files, uses })
         }
         (embedded, Some((addition, added_files))) => {
             files.extend(added_files);
             let base = embedded
                 .map_or(Ok(Value::Null), |embedded| serde_json::from_str(embedded.contract))
                 .map_err(|error| malformed(error.to_string()))?;
-            let contract: Contract =
-                serde_json::from_value(merge(base, addition)).map_err(|error| malformed(error.to_string()))?;
+            let merged = merge(base, addition);
+            let text = merged.to_string().into();
+            let contract: Contract = serde_json::from_value(merged).map_err(|error| malformed(error.to_string()))?;
             // As build.rs has done for those built in.
             if let Some((_, mistake)) = contract.mistakes().into_iter().next() {
                 return Err(malformed(mistake));
             }
             let uses = uses_of(&contract);
-            Ok(Package { contract, files, uses })
+            Ok(Package { contract, text, files, uses })
         }
     }
 }

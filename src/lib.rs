@@ -47,6 +47,7 @@ pub mod system;
 pub mod tasks;
 pub mod tls;
 pub mod wait;
+mod words;
 pub mod write;
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::redact::Secrets;
 use crate::render;
 use crate::report::{self, Problem};
 use crate::settings::{self, Options, Settings};
+use crate::words;
 
 /// Where an image names its service.
 const SERVICE_FILE: &str = "/etc/dl-entry/service";
@@ -128,8 +129,9 @@ pub fn prepare(environment: &Environment, request: &Request) -> Result<Prepared,
     let package =
         catalogue::find(&name, Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
     let options = options_of(&own, &package.contract, request);
-    let (settings, found) = settings::load(&package.contract, environment, &options);
+    let (mut settings, found) = settings::load(&package.contract, environment, &options);
     problems.extend(found);
+    words::set_apart(&package, &mut settings, &mut problems, options.allow_insecure);
     let secrets = Secrets::of_this_run().clone();
     for (name, value) in &settings.secrets {
         secrets.add(name, value.as_bytes());

@@ -92,6 +92,10 @@ pub struct Settings {
     pub additions: BTreeMap<String, Additions>,
     /// Name and value of every secret, for redaction.
     pub secrets: Vec<(String, String)>,
+    /// Those that nothing looks for, too short or words of public texts: `words` sets them apart.
+    pub open: Vec<(String, String)>,
+    /// Short secrets inside other values, with what stands around them.
+    pub places: Vec<(String, String)>,
     /// What the service's environment starts from: undeclared variables and exported ones.
     pub inherited: Vec<(OsString, OsString)>,
 }
@@ -153,8 +157,15 @@ impl<'a> Loader<'a> {
         context.insert("arguments_given", &!options.arguments.is_empty());
         context.insert("files_checked", &options.check_files);
         context.insert("container", &options.container.to_json());
-        let settings =
-            Settings { settings: vec![], context, additions: BTreeMap::new(), secrets: vec![], inherited: vec![] };
+        let settings = Settings {
+            settings: vec![],
+            context,
+            additions: BTreeMap::new(),
+            secrets: vec![],
+            open: vec![],
+            places: vec![],
+            inherited: vec![],
+        };
         Loader {
             contract,
             options,

@@ -213,3 +213,68 @@ fn the_private_key_of_a_keystore_is_in_no_output() {
     // A password may be among them.
     assert!(printed.contains("jvm.config (0600)\n"), "{printed}");
 }
+
+/// A word that everybody reads is no secret: it is refused, and no text has a hole where the word stands.
+#[test]
+fn a_password_that_is_a_word_of_public_texts_is_refused_and_spoils_no_text() {
+    let folder = Folder::new("words-refused");
+    for password in ["trino", "nessie", "environment", "lakehouse", "catalog", "postgresql", "config.properties"] {
+        let variables = [&CATALOG[..], &[(PASSWORD, password)]].concat();
+        let refused = ended(&["check-env"], "trino", &folder, &variables);
+        assert_eq!(refused.code(), 78, "{password} {}", refused.stdout);
+        assert!(
+            refused.stdout.contains(&format!("{PASSWORD} is not a safe secret: it is a word")),
+            "{}",
+            refused.stdout
+        );
+        assert!(!refused.stdout.contains("‹redacted"), "{}", refused.stdout);
+        let allowed = [&variables[..], &[("DL_ALLOW_INSECURE", "1"), ("SOME_TOKEN", password)]].concat();
+        let reference = [&CATALOG[..], &[(PASSWORD, "hunter22"), ("DL_ALLOW_INSECURE", "1")]].concat();
+        for arguments in [&["explain"][..], &["render"]] {
+            let texts = [&allowed, &reference].map(|variables| ended(arguments, "trino", &folder, variables).stdout);
+            let mark = format!("‹redacted:{PASSWORD}›");
+            let [shown, expected] =
+                texts.map(|text| text.replace(&mark, "‹redacted›").replace("‹redacted:SOME_TOKEN›", "‹redacted›"));
+            assert_eq!(shown, expected, "{password} {arguments:?}");
+        }
+        let report = ended(&["check-env", "--format", "json"], "trino", &folder, &allowed);
+        assert!(!report.stdout.contains("‹redacted:"), "{password} {}", report.stdout);
+    }
+    let same = [&CATALOG[..2], &[("TRINO_CATALOG_PG_CONNECTION_USER", "kestrel"), (PASSWORD, "kestrel")]].concat();
+    let refused = ended(&["check-env"], "trino", &folder, &same);
+    let why = format!("{PASSWORD} is not a safe secret: it is the same as TRINO_CATALOG_PG_CONNECTION_USER\n");
+    assert!(refused.stdout.contains(&why), "{}", refused.stdout);
+}
+
+/// A word that is the password inside a URL is hidden where it stands there, and nowhere else.
+#[test]
+fn a_word_that_is_a_password_inside_a_value_is_hidden_there_alone() {
+    let folder = Folder::new("words-within");
+    let variables = [
+        ("NESSIE_URI", "http://nessie:catalog@nessie:19120/api/v2"),
+        ("S3_ACCESS_KEY", "kestrel"),
+        ("S3_SECRET_KEY", "hunter22"),
+    ];
+    let report = ended(&["check-env", "--format", "json"], "trino", &folder, &variables);
+    assert!(!report.stdout.contains("nessie:catalog@"), "{}", report.stdout);
+    assert!(report.stdout.contains("nessie:19120/api/v2"), "{}", report.stdout);
+}
+
+/// Secrets in the forms of other programs: a document, a header, a command.
+#[test]
+fn a_secret_in_json_yaml_or_an_option_is_not_shown() {
+    let secrets = ["hunter11", "hunter22", "hunter33", "hunter44", "hunter55"];
+    let variables = [
+        &CATALOG[..],
+        &[
+            (PASSWORD, "hunter99"),
+            ("TRINO_CATALOG_PG__some.settings", r#"{"user":"a","password":"hunter11"}"#),
+            ("TRINO_CATALOG_PG__some.header", "Authorization: Bearer hunter22"),
+            ("TRINO_CATALOG_PG__some.command", "connect --password hunter33 --verbose"),
+            ("TRINO_CATALOG_PG__some.yaml", "{user: a, token: hunter44}"),
+            ("SOMETHING", r#"{"client_secret": "hunter55"}"#),
+        ],
+    ]
+    .concat();
+    assert_in_no_output("trino", &variables, &secrets);
+}
