@@ -87,10 +87,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
 
 /// Words of the other side: on one line, with nothing a terminal obeys, and cut. Anything may be behind a port.
 pub fn quoted(words: &str) -> String {
-    match words.char_indices().nth(LONGEST_WORDS) {
-        Some((end, _)) => format!("{}…", log::without_controls(&words[..end])),
-        None => log::without_controls(words),
-    }
+    log::quoted(words, LONGEST_WORDS)
 }
 
 /// The next error inwards. An `io::Error` made from another error hides it from `source`, so it is opened first.

@@ -24,6 +24,7 @@ use serde_json::Value;
 use self::fold::{Folded, Reading, fold, token_units};
 use self::needles::{Edges, Hit, Needles, VERY_LONG};
 use crate::format::Format;
+use crate::log::without_controls;
 
 /// A value of fewer characters would be found in every second line of a log: `settings` refuses it, and where the
 /// operator insists, `shown` hides the whole values that are it.
@@ -143,7 +144,8 @@ impl Secrets {
 impl Known {
     fn add(&mut self, name: &str, value: &[u8]) {
         let index = self.names.len() as u32;
-        self.names.push(name.to_owned());
+        // It is put into texts whose controls are escaped already.
+        self.names.push(without_controls(name));
         self.add_spellings(index, value, true);
         if value.contains(&b'\n') {
             telling_lines(value).for_each(|line| self.add_spellings(index, line, value.len() < VERY_LONG));
@@ -371,6 +373,7 @@ fn merged(mut found: Vec<Occurrence>) -> Vec<Occurrence> {
 mod tests {
     use super::*;
     use crate::format::Format;
+    use crate::log::without_controls;
     use proptest::prelude::*;
 
     fn redacted(secrets: &[(&str, &str)], text: &str) -> String {

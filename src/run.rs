@@ -134,6 +134,7 @@ pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
     let targets = arguments.urls.iter().map(|url| wait::parse_target(url)).collect::<Result<Vec<_>, _>>();
     // As for a service: a signal cuts short the wait for a password's pipe.
     stop_if_asked(&mut signals)?;
+    wait::keep_secrets(&arguments.urls, targets.as_deref().unwrap_or_default(), Secrets::of_this_run());
     let targets = targets.map_err(|error| Failure::new(error.status(), error))?;
     block_on(async {
         match supervise::run_to_end(wait::wait_for_all(&targets, total, &|_| {}), &mut signals, &|_| {}).await {

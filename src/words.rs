@@ -55,6 +55,17 @@ pub(crate) fn set_apart(package: &Package, settings: &mut Settings, problems: &m
     problems.extend(found);
 }
 
+/// The values that are no words of ours and stand in none of these texts.
+pub(crate) fn without_words(values: Vec<String>, texts: &[&str]) -> Vec<String> {
+    let short: BTreeSet<&str> = values
+        .iter()
+        .map(String::as_str)
+        .filter(|value| !redact::is_too_short(value) && value.len() <= LONGEST)
+        .collect();
+    let words = redact::occurring(&short, &[&[OURS][..], texts].concat());
+    values.into_iter().filter(|value| !words.contains(value)).collect()
+}
+
 /// The secrets that stand somewhere in a text that anybody may read.
 fn words(package: &Package, settings: &Settings) -> BTreeSet<String> {
     let could_be = |value: &&String| {
@@ -102,6 +113,7 @@ fn same_values(settings: &Settings) -> BTreeMap<String, String> {
     let declared: BTreeSet<&str> = secret_names(settings).collect();
     let secrets = settings.secrets.iter().filter(|(name, _)| declared.contains(name.as_str()));
     let secrets: BTreeSet<&str> = secrets.map(|(_, value)| value.as_str()).collect();
-    let open = settings.settings.iter().filter(|setting| !setting.secret && secrets.contains(setting.shown.as_str()));
+    let given = settings.settings.iter().filter(|setting| !setting.secret && setting.source != Source::Default);
+    let open = given.filter(|setting| secrets.contains(setting.shown.as_str()));
     open.map(|setting| (setting.shown.clone(), setting.name.clone())).collect()
 }
