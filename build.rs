@@ -10,6 +10,9 @@ mod contract;
 #[path = "src/expression.rs"]
 mod expression;
 #[allow(dead_code)]
+#[path = "src/read.rs"]
+mod read;
+#[allow(dead_code)]
 #[path = "src/value.rs"]
 mod value;
 

@@ -29,6 +29,7 @@ pub mod value;
 
 pub mod format;
 pub mod log;
+pub mod read;
 pub mod redact;
 
 pub mod accounts;

@@ -18,6 +18,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
 
 use crate::network;
+use crate::read;
 
 /// What a server's certificate must prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +100,7 @@ fn issuer_verifier(root: Option<&Path>, provider: &Arc<CryptoProvider>, any_name
 
 /// Trusts the certificates of a PEM file, which holds at least one, and returns them.
 fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let pem = read::bytes(path, read::CERTIFICATES).map_err(|error| error.to_string())?;
     let mut added = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;

@@ -46,6 +46,9 @@ use stage::{Overwritten, Staged};
 /// Folders of somebody who only looks: the files hold secrets.
 const MODE_OF_PRIVATE: u32 = 0o700;
 
+/// No file of a configuration is longer; of an old one no more is compared.
+const LONGEST_OLD: u64 = 16 << 20;
+
 /// User and group of the service; `None` leaves everything to whoever we are.
 pub type Owner = Option<(u32, u32)>;
 
@@ -247,7 +250,8 @@ fn is_kubernetes_link(folder: &Folder, name: &OsStr) -> bool {
 fn content(folder: &Folder, name: &OsStr) -> io::Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let mut content = Vec::new();
-    File::from(openat(folder, name, flags, Mode::empty())?).read_to_end(&mut content)?;
+    // A pipe may have been put there since.
+    File::from(openat(folder, name, flags, Mode::empty())?).take(LONGEST_OLD).read_to_end(&mut content)?;
     Ok(content)
 }
 

@@ -1,12 +1,14 @@
 //! Whether a value may be what it is: a secret that everybody knows, a path that leads nowhere.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileTypeExt as _;
 
 use super::groups::split_group_name;
 use super::sources::Raw;
 use super::telling::Within;
 use super::{Loader, telling};
 use crate::contract::Variable;
+use crate::read;
 use crate::redact::{SHORTEST_SECRET, is_too_short};
 use crate::report::Problem;
 use crate::value::{Exists, ValueType};
@@ -151,11 +153,13 @@ fn look_at(path: &str, exists: Exists) -> Result<(), String> {
         Exists::Directory if metadata.is_dir() => Ok(()),
         Exists::Directory => Err("is not a directory".into()),
         Exists::File | Exists::Pem if metadata.is_dir() => Err("is a directory, not a file".into()),
-        Exists::File => std::fs::File::open(path)
+        // What the service reads may be a device; a pipe would give it to us alone.
+        Exists::File if metadata.file_type().is_char_device() => Ok(()),
+        Exists::File => read::open_regular(path.as_ref())
             .map(drop)
             .map_err(|error| format!("cannot be read: {}", crate::env::reason(&error))),
         Exists::Pem => {
-            let text = std::fs::read_to_string(path)
+            let text = read::text(path.as_ref(), read::CERTIFICATES)
                 .map_err(|error| format!("cannot be read: {}", crate::env::reason(&error)))?;
             text.contains("-----BEGIN ").then_some(()).ok_or_else(|| "is not PEM".to_owned())
         }

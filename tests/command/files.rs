@@ -2,7 +2,7 @@
 
 use crate::LONG;
 use crate::demo::{Demo, STOP};
-use crate::support::{Ended, Running};
+use crate::support::{Ended, Folder, Running, entry, until};
 use nix::sys::stat::Mode;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
@@ -263,4 +263,58 @@ fn a_file_that_a_later_configuration_is_without_is_shown_by_the_diff_and_removed
     let line = format!("removed {}, which an earlier configuration had and this one has not", path.display());
     assert_eq!(ended.stderr.matches(&line).count(), 1, "{}", ended.stderr);
     assert!(!path.exists() && demo.file().exists());
+}
+
+/// A pipe nobody writes to is told of, and not waited for; and so is a file without an end.
+#[test]
+fn a_pipe_or_a_device_in_place_of_a_file_is_an_error_and_not_waited_for() {
+    let folder = Folder::new("pipes");
+    let pipe = folder.path().join("pipe").display().to_string();
+    nix::unistd::mkfifo(Path::new(&pipe), Mode::S_IRWXU).unwrap();
+    for (service, variable) in
+        [("trino", "TRINO_HTTPS_KEYSTORE_PATH"), ("nessie", "S3_CA_CERTIFICATE"), ("minio", "MINIO_CONFIG_ENV_FILE")]
+    {
+        let mut command = entry(&["check-env", "--service", service]);
+        command.env(variable, &pipe);
+        let ended = Running::start(command).ended(LONG);
+        assert_eq!(ended.code(), 78, "{}", ended.stderr);
+        let why = format!("{variable} names {pipe}, which cannot be read: it is a pipe, not a file\n");
+        assert!(ended.stdout.contains(&why), "{}", ended.stdout);
+    }
+    let mut command = entry(&["check-env", "--service", "nessie"]);
+    command.env("S3_CA_CERTIFICATE", "/dev/zero");
+    let ended = Running::start(command).ended(LONG);
+    assert!(
+        ended.stdout.contains("S3_CA_CERTIFICATE names /dev/zero, which cannot be read: it is a device"),
+        "{}",
+        ended.stdout
+    );
+    let ended = Running::start(entry(&["check-env", "--service", "nessie", "--env-file", "/dev/zero"])).ended(LONG);
+    assert_eq!((ended.code(), ended.stderr.as_str()), (64, "dl-entry: /dev/zero is larger than 4 MiB\n"));
+    let waiting = Running::start(entry(&["check-env", "--service", "nessie", "--env-file", &pipe]));
+    until(LONG, "it waits for the env file", || has_open(&waiting, &pipe).then_some(()));
+    waiting.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(waiting.ended(LONG).code(), 143);
+}
+
+fn has_open(running: &Running, path: &str) -> bool {
+    let folder = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).into_iter().flatten().flatten();
+    folder.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|target| target == Path::new(path))
+}
+
+/// `DL_SERVICE` of an env file counts, and that of the process where the file has none.
+#[test]
+fn the_service_may_be_named_in_an_env_file_or_beside_it() {
+    let folder = Folder::new("env-file-service");
+    let (named, other) = (folder.path().join("named"), folder.path().join("other"));
+    std::fs::write(&named, "DL_SERVICE=trino\n").unwrap();
+    std::fs::write(&other, "A=b\n").unwrap();
+    for (file, service, expected) in
+        [(&named, None, "trino"), (&other, Some("nessie"), "nessie"), (&named, Some("nessie"), "trino")]
+    {
+        let mut command = entry(&["check-env", "--env-file", &file.display().to_string(), "--format", "json"]);
+        command.envs(service.map(|service| ("DL_SERVICE", service)));
+        let ended = Running::start(command).ended(LONG);
+        assert!(ended.stdout.contains(&format!("\"service\":\"{expected}\"")), "{}{}", ended.stdout, ended.stderr);
+    }
 }
