@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_the_other_side_says_is_cut_and_has_nothing_a_terminal_obeys() {
-        assert_eq!(quoted("no\n\u{1b}[2J\u{202e}way"), r"no\n\u{1b}[2J\u{202e}way");
+        assert_eq!(quoted("no\n\u{1b}[2J\u{202e}way"), r"no \u{1b}[2J\u{202e}way");
         assert_eq!(quoted(&"ü".repeat(200)), "ü".repeat(200));
         assert_eq!(quoted(&"ü".repeat(201)), "ü".repeat(200) + "…");
         assert_eq!(reason(&io::Error::other("a\u{7}b")), r"a\u{7}b");

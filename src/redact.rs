@@ -373,7 +373,6 @@ fn merged(mut found: Vec<Occurrence>) -> Vec<Occurrence> {
 mod tests {
     use super::*;
     use crate::format::Format;
-    use crate::log::without_controls;
     use proptest::prelude::*;
 
     fn redacted(secrets: &[(&str, &str)], text: &str) -> String {

@@ -61,8 +61,10 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let identity = identity(&prepared.package.contract.service.user)?;
     let health = Health::since(begun, &plan.service, &prepared.secrets);
     health.set_phase(Phase::Rendering);
-    write_plan(plan, &run_dir, identity.as_ref())?;
+    let written = write_plan(plan, &run_dir, identity.as_ref());
+    // A signal cuts short the walk through a folder of data.
     stop_if_asked(&mut signals)?;
+    written?;
     let user = drop_privileges(identity.as_ref(), &own)?;
     let exec = arguments.exec || own.exec;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
@@ -164,7 +166,7 @@ fn own_settings(environment: &Environment) -> Result<Own, Failure> {
     if report::has_errors(&problems) {
         return Err(Failure::new(report::status(&problems), report::text("dl-entry", &problems)));
     }
-    problems.iter().for_each(|problem| tracing::warn!("{} {}", problem.variable, problem.message));
+    problems.iter().for_each(|problem| tracing::warn!("{}", problem.line()));
     Ok(own)
 }
 
@@ -176,8 +178,8 @@ fn is_own(name: &OsStr) -> bool {
 fn tell(prepared: &Prepared, fallback: Option<&str>) {
     for problem in &prepared.problems {
         match problem.severity {
-            Severity::Notice => tracing::info!("{} {}", problem.variable, problem.message),
-            _ => tracing::warn!("{} {}", problem.variable, problem.message),
+            Severity::Notice => tracing::info!("{}", problem.line()),
+            _ => tracing::warn!("{}", problem.line()),
         }
     }
     if let Some(fallback) = fallback {

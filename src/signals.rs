@@ -133,9 +133,8 @@ pub enum Awaited {
 /// # Errors
 /// What poll(2) and signalfd(2) have.
 pub fn await_readable(file: &impl AsFd, deadline: Instant) -> io::Result<Awaited> {
-    let stops: SigSet = STOPS.iter().filter_map(|stop| Signal::try_from(*stop).ok()).collect();
-    let stops = SignalFd::with_flags(&stops, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-    let mut both = [PollFd::new(stops.as_fd(), PollFlags::POLLIN), PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    let stops = Stops::new()?;
+    let mut both = [PollFd::new(stops.0.as_fd(), PollFlags::POLLIN), PollFd::new(file.as_fd(), PollFlags::POLLIN)];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match poll(&mut both, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
@@ -145,6 +144,25 @@ pub fn await_readable(file: &impl AsFd, deadline: Instant) -> io::Result<Awaited
             Ok(_) => return Ok(Awaited::Readable),
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+/// Tells, without a runtime and without taking it, whether a signal asks to end.
+#[derive(Debug)]
+pub struct Stops(SignalFd);
+
+impl Stops {
+    /// # Errors
+    /// What signalfd(2) has.
+    pub fn new() -> io::Result<Stops> {
+        let stops: SigSet = STOPS.iter().filter_map(|stop| Signal::try_from(*stop).ok()).collect();
+        Ok(Stops(SignalFd::with_flags(&stops, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+    }
+
+    /// Whether one is pending; it stays so, for `Signals::pending_stop`.
+    pub fn asked(&self) -> bool {
+        let mut descriptor = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptor, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 }
 

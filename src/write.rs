@@ -17,6 +17,7 @@ mod directory;
 mod folder;
 mod list;
 mod mounts;
+mod owner;
 mod stage;
 
 use std::collections::BTreeSet;
@@ -297,6 +298,8 @@ pub enum WriteError {
     NotWritable { path: PathBuf, uid: u32, gid: u32, read_only: bool },
     /// The service's user could not write to a folder that is left as it is.
     Shared { path: PathBuf, uid: u32, mode: u32 },
+    /// A signal asked to stop while a folder was given to the service's user; the next start goes on.
+    Stopped { path: PathBuf },
     /// A file cannot be given to the service's user.
     Owner { path: PathBuf, uid: u32, gid: u32, source: Errno },
 }
@@ -379,6 +382,9 @@ impl fmt::Display for WriteError {
                  name a folder that is the service's alone",
                 path.display()
             ),
+            WriteError::Stopped { path } => {
+                write!(f, "a signal asked to stop while {} was given to the service's user", path.display())
+            }
             WriteError::Owner { path, uid, gid, source } => {
                 write!(f, "cannot give {} to {uid}:{gid}: {}", path.display(), reason(*source))?;
                 f.write_str("\n  add the capability CHOWN, or start the container as that user")

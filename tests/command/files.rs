@@ -318,3 +318,54 @@ fn the_service_may_be_named_in_an_env_file_or_beside_it() {
         assert!(ended.stdout.contains(&format!("\"service\":\"{expected}\"")), "{}{}", ended.stdout, ended.stderr);
     }
 }
+
+/// A folder of many entries is given to the service's user while signals are honoured; the next start goes on.
+#[test]
+fn a_request_to_stop_ends_the_walk_through_a_folder_of_data() {
+    let folder = Folder::new("walked");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let names: Vec<_> = (0..60_000).map(|index| data.join(index.to_string())).collect();
+    names.iter().for_each(|name| drop(std::fs::File::create(name).unwrap()));
+    let demo = Demo::new(&format!("{STOP}[[directory]]\npath = \"{}\"\nmode = \"0750\"\n", data.display()));
+    let running = Running::start(demo.entry(&[]));
+    let owner = |path: &Path| path.metadata().unwrap().uid();
+    let deadline = std::time::Instant::now() + LONG;
+    while owner(&data) == 0 {
+        assert!(std::time::Instant::now() < deadline, "{}", running.stderr());
+        std::thread::yield_now();
+    }
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    let ended = running.ended(LONG);
+    assert_eq!(ended.code(), 143, "{}", ended.stderr);
+    assert!(names.iter().any(|name| owner(name) == 0), "all were given before the signal was honoured");
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", "exit 0");
+    let ended = Running::start(command).ended(LONG);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(names.iter().all(|name| owner(name) != 0));
+}
+
+/// What cannot be looked into may hold the service: its absence is not what is told.
+#[test]
+fn a_service_file_or_folder_that_cannot_be_read_is_named() {
+    let demo = Demo::new(STOP);
+    let run = |script: &str, arguments: &[&str]| {
+        let binary = crate::support::binary();
+        let words = [&["sh", "-ec", script, "sh", binary.to_str().unwrap()], arguments].concat();
+        let mut command = demo.command(&words);
+        command.env_remove("DL_SERVICE");
+        let ended = Running::start(command).ended(LONG);
+        (ended.code(), ended.stderr)
+    };
+    let service = "mkfifo /etc/dl-entry/service; exec \"$@\"";
+    let why = "dl-entry: /etc/dl-entry/service cannot be read: it is a pipe, not a file\n  \
+               it says which service to run: make it readable, or set DL_SERVICE\n";
+    assert_eq!(run(service, &["check-env"]), (64, why.to_owned()));
+    let folder = "rm /etc/dl-entry/services; ln -s services /etc/dl-entry/services; exec \"$@\"";
+    let why = "dl-entry: /etc/dl-entry/services/demo/service.toml cannot be read: ";
+    let (code, stderr) = run(folder, &["check-env", "--service", "demo"]);
+    assert!(code == 64 && stderr.starts_with(why), "{code} {stderr}");
+    let (code, stderr) = run(folder, &["services"]);
+    assert!(code == 78 && stderr.starts_with("dl-entry: /etc/dl-entry/services cannot be read: "), "{code} {stderr}");
+}
