@@ -188,16 +188,17 @@ impl Known {
         }
     }
 
-    /// A secret of hardly anything but marks folds to nothing: it is looked for as our formats spell it.
+    /// A secret of hardly anything but marks folds to nothing: it is looked for as our formats spell it, a long one as the
+    /// only one that spells everything does.
     fn add_marks(&mut self, name: u32, text: &str) {
         self.of_marks = true;
-        let json = Format::Json.escape(text).unwrap_or_default();
-        let json = unquoted(&json);
-        let spelt = Format::ALL.iter().filter_map(|format| format.escape(text).ok());
-        self.needles.add(&codes(&fold(text, Reading::AsItIs)), name, Edges::default());
-        for spelling in spelt.chain(Format::Json.escape(json)) {
-            let spelling = codes(&fold(unquoted(&spelling), Reading::AsItIs));
-            self.needles.add(&spelling, name, Edges::default());
+        let formats = if text.len() < VERY_LONG { &Format::ALL[..] } else { &[Format::Json] };
+        let mut spellings: Vec<String> = formats.iter().filter_map(|format| format.escape(text).ok()).collect();
+        let again: Option<String> =
+            Format::Json.escape(text).and_then(|json| Format::Json.escape(unquoted(&json))).ok();
+        spellings.extend(again.filter(|_| text.len() < VERY_LONG));
+        for spelling in spellings.iter().map(|spelling| unquoted(spelling)).chain([text]) {
+            self.needles.add(&codes(&fold(spelling, Reading::AsItIs)), name, Edges::default());
         }
     }
 
