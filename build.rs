@@ -13,6 +13,9 @@ mod expression;
 #[path = "src/java.rs"]
 mod java;
 #[allow(dead_code)]
+#[path = "src/read.rs"]
+mod read;
+#[allow(dead_code)]
 #[path = "src/spelling.rs"]
 mod spelling;
 #[allow(dead_code)]
@@ -81,6 +84,39 @@ fn main() {
     }
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it"));
     std::fs::write(out.join("embedded.rs"), embedded).expect("OUT_DIR can be written");
+    println!("cargo:rerun-if-changed=src");
+    std::fs::write(out.join("words.txt"), words(&root)).expect("OUT_DIR can be written");
+}
+
+/// The words that dl-entry may print, one a line: of contracts, templates, tables and its own code.
+fn words(root: &Path) -> String {
+    let mut words = BTreeSet::new();
+    let mut folders: Vec<PathBuf> = ["src", "services", "templates"].map(|folder| root.join(folder)).into();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                _ if path.is_dir() => folders.push(path),
+                Some("rs") if !path.ends_with("tests.rs") => add_words(code_without_tests(&text), &mut words),
+                Some("toml" | "tera" | "tsv") => add_words(text.lines(), &mut words),
+                _ => {}
+            }
+        }
+    }
+    Vec::from_iter(words).join("\n")
+}
+
+fn code_without_tests(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]");
+    lines.filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// Shorter ones are no secrets.
+fn add_words<'t>(lines: impl Iterator<Item = &'t str>, words: &mut BTreeSet<String>) {
+    for line in lines {
+        let parts = line.split(|character: char| !character.is_ascii_alphanumeric());
+        words.extend(parts.filter(|word| word.len() >= 4).map(str::to_owned));
+    }
 }
 
 fn folders(parent: &Path) -> BTreeSet<String> {

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::io;
 
+use crate::read;
+
 /// One line of /etc/passwd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User<'a> {
@@ -30,7 +32,7 @@ pub struct Group<'a> {
 /// # Errors
 /// It is there and cannot be read.
 pub fn text(path: &str) -> io::Result<String> {
-    match std::fs::read(path) {
+    match read::bytes(path.as_ref(), read::ACCOUNTS) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(error),

@@ -3,14 +3,17 @@
 //! A folder there with a `service.toml` adds a service, or extends the built-in one of the same name: tables are
 //! merged, lists appended, everything else replaced. Its other files are templates and key tables.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::contract::Contract;
 use crate::expression::Expressions;
+use crate::read;
 
 /// Where an image's own services are.
 pub const FOLDER: &str = "/etc/dl-entry/services";
@@ -31,6 +34,8 @@ struct Embedded {
 #[derive(Debug, Clone)]
 pub struct Package {
     pub contract: Contract,
+    /// The contract as it was read.
+    pub text: Cow<'static, str>,
     pub files: BTreeMap<String, String>,
     pub uses: Uses,
 }
@@ -62,14 +67,52 @@ impl fmt::Display for CatalogueError {
 }
 
 /// The names of all services, in order. `folder` is `FOLDER` but in tests.
-pub fn names(folder: &Path) -> Vec<String> {
-    let added = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let added = added.filter(|entry| entry.path().join("service.toml").is_file());
-    let mut names: Vec<String> = added.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.extend(EMBEDDED.iter().map(|embedded| embedded.name.to_owned()));
+///
+/// # Errors
+/// The folder is there and cannot be looked into.
+pub fn names(folder: &Path) -> Result<Vec<String>, CatalogueError> {
+    let mut names: Vec<String> = EMBEDDED.iter().map(|embedded| embedded.name.to_owned()).collect();
+    for entry in entries(folder)? {
+        if is_there(&entry.join("service.toml"))? {
+            names.extend(entry.file_name().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
     names.sort();
     names.dedup();
-    names
+    Ok(names)
+}
+
+/// What is in a folder; nothing where there is none.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
+    let listed = match std::fs::read_dir(folder) {
+        Err(error) if is_absence(&error) => return Ok(vec![]),
+        listed => listed.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
+    };
+    listed.map_err(|error| unreadable(folder, &error))
+}
+
+/// Whether a file is there; one that cannot be seen might be.
+fn is_there(path: &Path) -> Result<bool, CatalogueError> {
+    match path.metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if is_absence(&error) => Ok(false),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> CatalogueError {
+    CatalogueError::Unreadable { path: path.to_owned(), reason: crate::env::reason(error) }
+}
+
+fn unknown(name: &str, folder: &Path) -> CatalogueError {
+    match names(folder) {
+        Ok(names) => CatalogueError::Unknown { name: name.to_owned(), names },
+        Err(error) => error,
+    }
 }
 
 /// The service called `name`.
@@ -79,37 +122,38 @@ pub fn names(folder: &Path) -> Vec<String> {
 pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
     // A name and no path: a contract is the image's, not anybody's.
     if name.contains('/') || name.trim_matches('.').is_empty() {
-        return Err(CatalogueError::Unknown { name: name.to_owned(), names: names(folder) });
+        return Err(unknown(name, folder));
     }
     let own = folder.join(name);
     let embedded = EMBEDDED.iter().find(|embedded| embedded.name == name);
-    let added = own.join("service.toml").is_file().then(|| read_folder(&own)).transpose()?;
+    let added = is_there(&own.join("service.toml"))?.then(|| read_folder(&own)).transpose()?;
     let malformed = |reason: String| CatalogueError::Malformed { path: own.join("service.toml"), reason };
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     if let Some(embedded) = embedded {
         files.extend(embedded.files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
     }
     match (embedded, added) {
-        (None, None) => Err(CatalogueError::Unknown { name: name.to_owned(), names: names(folder) }),
+        (None, None) => Err(unknown(name, folder)),
         (Some(embedded), None) => {
             let contract = serde_json::from_str(embedded.contract).map_err(|error| malformed(error.to_string()))?;
             let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
             let uses = embedded.uses.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect();
-            Ok(Package { contract, files, uses })
+            Ok(Package { contract, text: embedded.contract.into(), files, uses })
         }
         (embedded, Some((addition, added_files))) => {
             files.extend(added_files);
             let base = embedded
                 .map_or(Ok(Value::Null), |embedded| serde_json::from_str(embedded.contract))
                 .map_err(|error| malformed(error.to_string()))?;
-            let contract: Contract =
-                serde_json::from_value(merge(base, addition)).map_err(|error| malformed(error.to_string()))?;
+            let merged = merge(base, addition);
+            let text = merged.to_string().into();
+            let contract: Contract = serde_json::from_value(merged).map_err(|error| malformed(error.to_string()))?;
             // As build.rs has done for those built in.
             if let Some((_, mistake)) = contract.mistakes().into_iter().next() {
                 return Err(malformed(mistake));
             }
             let uses = uses_of(&contract);
-            Ok(Package { contract, files, uses })
+            Ok(Package { contract, text, files, uses })
         }
     }
 }
@@ -121,18 +165,14 @@ fn uses_of(contract: &Contract) -> Uses {
 }
 
 fn read_folder(folder: &Path) -> Result<(Value, BTreeMap<String, String>), CatalogueError> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path)
-            .map_err(|error| CatalogueError::Unreadable { path: path.to_owned(), reason: crate::env::reason(&error) })
-    };
+    let read = |path: &Path| read::text(path, read::CONTRACT).map_err(|error| unreadable(path, &error));
     let path = folder.join("service.toml");
     let contract = toml::from_str::<Value>(&read(&path)?)
         .map_err(|error| CatalogueError::Malformed { path: path.clone(), reason: error.to_string() })?;
     let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.path().is_file() && entry.path() != path {
-            files.insert(entry.file_name().to_string_lossy().into_owned(), read(&entry.path())?);
-        }
+    for entry in entries(folder)?.into_iter().filter(|entry| !entry.is_dir() && *entry != path) {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.insert(name, read(&entry)?);
     }
     Ok((contract, files))
 }
@@ -170,7 +210,7 @@ mod tests {
         let package = find("mine", &folder).unwrap();
         assert_eq!(package.contract.service.name, "mine");
         assert_eq!(package.files["a.conf.tera"], "a = {{ run_dir }}");
-        assert!(names(&folder).contains(&"mine".to_owned()));
+        assert!(names(&folder).unwrap().contains(&"mine".to_owned()));
         let unknown = find("nothing", &folder).unwrap_err().to_string();
         assert!(unknown.starts_with("there is no service \"nothing\"\n  accepted: "), "{unknown}");
         std::fs::write(own.join("service.toml"), "[service]\nnme = 1\n").unwrap();
@@ -195,6 +235,21 @@ mod tests {
             let error = find("mine", &folder).unwrap_err().to_string();
             assert!(error.ends_with(&format!("service.toml is not a contract: {mistake}")), "{error}");
         }
+        for name in ["service.toml", "a.conf.tera"] {
+            std::fs::write(own.join("service.toml"), contract).unwrap();
+            std::fs::remove_file(own.join(name)).unwrap();
+            nix::unistd::mkfifo(&own.join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let error = find("mine", &folder).unwrap_err().to_string();
+            assert_eq!(error, format!("{} cannot be read: it is a pipe, not a file", own.join(name).display()));
+            std::fs::remove_file(own.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("looped", folder.join("looped")).unwrap();
+        let error = find("trino", &folder).map(drop).and_then(|()| names(&folder).map(drop)).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("{}/service.toml cannot be read: ", folder.join("looped").display())),
+            "{error}"
+        );
+        std::fs::remove_file(folder.join("looped")).unwrap();
         for path in [own.to_str().unwrap(), "../mine", ".", "..", ""] {
             assert!(matches!(find(path, &folder), Err(CatalogueError::Unknown { .. })), "{path:?}");
         }
@@ -203,7 +258,7 @@ mod tests {
 
     #[test]
     fn every_built_in_contract_can_be_read() {
-        for name in names(Path::new("/nonexistent")) {
+        for name in names(Path::new("/nonexistent")).unwrap() {
             find(&name, Path::new("/nonexistent")).unwrap();
         }
     }

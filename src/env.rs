@@ -4,18 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroize;
 
+use crate::read;
 use crate::signals::{self, Awaited};
-
-/// No secret is larger; a larger file was mounted by mistake.
-const SECRET_LIMIT: u64 = 1 << 20;
 
 /// A writer of a named pipe gets this long to write the secret.
 const PIPE_DEADLINE: Duration = Duration::from_secs(10);
@@ -60,11 +58,21 @@ impl Environment {
     pub fn from_files(paths: &[PathBuf]) -> Result<Environment, String> {
         let mut environment = Environment::default();
         for path in paths {
-            let bytes = std::fs::read(path)
-                .map_err(|error| format!("{} cannot be read: {}", path.display(), reason(&error)))?;
+            let bytes = Self::bytes_of(path).map_err(|why| format!("{} {why}", path.display()))?;
             environment.read_lines(path, &bytes).map_err(|why| format!("{}, {why}", path.display()))?;
         }
         Ok(environment)
+    }
+
+    /// A pipe is as good as a file: `--env-file <(…)`.
+    fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+        let cannot = |error: std::io::Error| format!("cannot be read: {}", reason(&error));
+        let file = read::open(path).map_err(cannot)?;
+        let metadata = file.metadata().map_err(cannot)?;
+        if metadata.is_dir() {
+            return Err("is a directory, not a file".into());
+        }
+        read_bounded(file, metadata.is_file(), read::ENVIRONMENT)
     }
 
     fn read_lines(&mut self, file: &Path, bytes: &[u8]) -> Result<(), String> {
@@ -243,15 +251,13 @@ impl SecretFiles {
     /// What is wrong with the file, said of the file; never its content.
     pub fn read(&self, path: &Path) -> Result<SecretText, String> {
         let who = || format!("uid {}", nix::unistd::geteuid());
-        // Without O_NONBLOCK, opening a named pipe nobody writes to would hang for ever.
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
-        let file = opened.map_err(|error| format!("cannot be read by {}: {}", who(), reason(&error)))?;
+        let file = read::open(path).map_err(|error| format!("cannot be read by {}: {}", who(), reason(&error)))?;
         let metadata = file.metadata().map_err(|error| format!("cannot be read by {}: {}", who(), reason(&error)))?;
         if metadata.is_dir() {
             return Err("is a directory, not a file".into());
         }
         let pipe = metadata.file_type().is_fifo();
-        let mut bytes = read_bounded(file, metadata.is_file())?;
+        let mut bytes = read_bounded(file, metadata.is_file(), read::VALUE)?;
         let text = secret_text(&bytes);
         bytes.zeroize();
         Ok(SecretText { text: text?, world_readable: !pipe && metadata.mode() & 0o004 != 0 })
@@ -259,7 +265,7 @@ impl SecretFiles {
 }
 
 /// A pipe that has had no writer yet reads as its end, so what is no plain file is waited for before every read.
-fn read_bounded(mut file: File, plain: bool) -> Result<Vec<u8>, String> {
+fn read_bounded(mut file: File, plain: bool, limit: u64) -> Result<Vec<u8>, String> {
     let deadline = Instant::now() + PIPE_DEADLINE;
     let mut bytes = Vec::new();
     let mut chunk = [0u8; 4096];
@@ -275,9 +281,9 @@ fn read_bounded(mut file: File, plain: bool) -> Result<Vec<u8>, String> {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && !plain => {}
             Err(error) => return Err(format!("cannot be read: {}", reason(&error))),
         }
-        if bytes.len() as u64 > SECRET_LIMIT {
+        if bytes.len() as u64 > limit {
             bytes.zeroize();
-            return Err("is larger than 1 MiB".into());
+            return Err(format!("is larger than {} MiB", limit >> 20));
         }
     }
     chunk.zeroize();
@@ -316,6 +322,22 @@ mod tests {
 
     fn names(environment: &Environment) -> Vec<&str> {
         environment.names().collect()
+    }
+
+    #[test]
+    fn an_env_file_may_be_a_pipe_and_may_not_be_endless() {
+        let mut folder = std::env::temp_dir();
+        folder.push(format!("dl-entry-env-file-{}", std::process::id()));
+        nix::unistd::mkfifo(&folder, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let writer = folder.clone();
+        let writer = std::thread::spawn(move || std::fs::write(writer, "A=1\n").unwrap());
+        let environment = Environment::from_files(std::slice::from_ref(&folder)).unwrap();
+        writer.join().unwrap();
+        std::fs::remove_file(&folder).unwrap();
+        assert_eq!(environment.get("A"), Some(OsStr::new("1")));
+        let endless = Environment::from_files(&["/dev/zero".into()]).unwrap_err();
+        assert_eq!(endless, "/dev/zero is larger than 4 MiB");
+        assert_eq!(Environment::from_files(&["/".into()]).unwrap_err(), "/ is a directory, not a file");
     }
 
     #[test]
@@ -389,7 +411,7 @@ mod tests {
         let missing = files.read(&folder.join("missing")).unwrap_err();
         assert_eq!(missing, format!("cannot be read by uid {uid}: no such file or directory"));
         assert_eq!(files.read(&folder).unwrap_err(), "is a directory, not a file");
-        std::fs::write(folder.join("large"), vec![b'a'; (SECRET_LIMIT + 1) as usize]).unwrap();
+        std::fs::write(folder.join("large"), vec![b'a'; (read::VALUE + 1) as usize]).unwrap();
         assert_eq!(files.read(&folder.join("large")).unwrap_err(), "is larger than 1 MiB");
         std::fs::write(folder.join("db_password"), "x\n").unwrap();
         assert_eq!(files.path_for("DB_PASSWORD"), Ok(Some(folder.join("db_password"))));

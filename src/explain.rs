@@ -8,6 +8,7 @@ use crate::catalogue::{Package, Uses};
 use crate::contract::{Argument, Contract, File, Group, Variable};
 use crate::expression::{Expressions, condition_template, each_parts};
 use crate::format::Format;
+use crate::log::without_controls;
 use crate::own::{About, SETTINGS};
 use crate::settings::{self, Setting, Settings, Source, instance_of, split_group_name};
 use crate::value::ValueType;
@@ -147,7 +148,8 @@ impl Explanation<'_> {
                 ("", _) => "not accepted: check-env says why",
                 (shown, _) => shown,
             };
-            self.line(format_args!("    now:        {shown} (from: {})", setting.source));
+            let (shown, source) = (without_controls(shown), without_controls(&setting.source.to_string()));
+            self.line(format_args!("    now:        {shown} (from: {source})"));
         }
         self.line(format_args!(""));
     }

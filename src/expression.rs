@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
 
-use crate::{java, value};
+use crate::{java, read, value};
 
 /// Evaluates the expressions of a contract.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Default for Expressions {
         // Not for templates: what a file says is printed through a `let`, which says whether it is a secret.
         tera.register_function("contents", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
             let path: &str = kwargs.must_get("path")?;
-            std::fs::read_to_string(path).map_err(|error| tera::Error::message(format!("{path}: {error}")))
+            read::text(path.as_ref(), read::VALUE).map_err(|error| tera::Error::message(format!("{path}: {error}")))
         });
         Expressions { tera }
     }

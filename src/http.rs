@@ -16,6 +16,7 @@ use reqwest::{Client, ClientBuilder, Method, Response};
 use serde_json::Value;
 use url::{Host, Url};
 
+use crate::log;
 use crate::network;
 use crate::plan::{HttpProbe, JsonExpectation};
 use crate::tls::{self, TlsError, Verification};
@@ -169,11 +170,7 @@ fn in_words(value: &Value) -> String {
     if let Value::Array(items) = value {
         return format!("an array of {}", items.len());
     }
-    let text = value.to_string();
-    match text.char_indices().nth(SHOWN_JSON) {
-        Some((end, _)) => format!("{}…", network::quoted(&text[..end])),
-        None => network::quoted(&text),
-    }
+    log::quoted(&value.to_string(), SHOWN_JSON)
 }
 
 /// A URL without anything that may be secret, for messages.

@@ -135,8 +135,9 @@ pub fn explain(arguments: &Explain) -> Result<u8, Failure> {
 pub fn services() -> Result<u8, Failure> {
     let folder = Path::new(catalogue::FOLDER);
     let mut lines = Vec::new();
-    for name in catalogue::names(folder) {
-        let package = catalogue::find(&name, folder).map_err(|error| Failure::new(exit::CONTRACT, error))?;
+    let wrong = |error| Failure::new(exit::CONTRACT, error);
+    for name in catalogue::names(folder).map_err(wrong)? {
+        let package = catalogue::find(&name, folder).map_err(wrong)?;
         lines.push(format!("{name:<12} {}", package.contract.service.summary));
     }
     print(&lines.join("\n"))?;

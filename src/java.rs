@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::read;
 use crate::spelling::edit_distance;
 
 /// `java/options.tsv`: name, kind, first version, first version that refuses it, what unlocks it.
@@ -45,7 +46,7 @@ const OF_ARM: [&str; 12] = [
 
 /// The feature version of the Java in `home`, such as 25: from its `release` file (JEP 223, `JAVA_VERSION="25.0.2"`).
 pub fn version_at(home: &Path) -> Option<u32> {
-    let text = std::fs::read_to_string(home.join("release")).ok()?;
+    let text = read::text(&home.join("release"), read::VALUE).ok()?;
     let version = text.lines().find_map(|line| line.strip_prefix("JAVA_VERSION="))?.trim_matches('"');
     // "1.8.0_392" is Java 8.
     let version = version.strip_prefix("1.").unwrap_or(version);

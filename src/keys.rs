@@ -9,6 +9,8 @@
 //! `*` stands for every key that starts so; another `*` in it for one part, which may be in quotes:
 //! `warehouses.*.location`. A note `use NAME` of a `~` says that the two together stop the service.
 
+use std::borrow::Cow;
+
 use crate::expression::version_key;
 use crate::spelling::{edit_distance, tolerance};
 
@@ -133,10 +135,14 @@ impl<'a> Table<'a> {
 
     /// The key that was probably meant.
     pub fn nearest(&self, key: &str) -> Option<String> {
+        let tolerance = tolerance(key, 3);
+        let spelt =
+            |pattern: &str| if pattern.contains('*') { in_words_of(key, pattern).into() } else { Cow::Borrowed(key) };
+        let distances = self.rows.iter().map(|row| (edit_distance(&spelt(row.key), row.key), row));
         // What no version knows is nothing to mean.
-        let known = self.rows.iter().filter(|row| row.cells().any(|cell| ["+", "~"].contains(&cell)));
-        let distances = known.map(|row| (edit_distance(&in_words_of(key, row.key), row.key), row.key));
-        distances.filter(|(distance, _)| *distance <= tolerance(key, 3)).min().map(|(_, key)| key.to_owned())
+        let is_known = |row: &Row| row.cells().any(|cell| ["+", "~"].contains(&cell));
+        let near = distances.filter(|(distance, row)| *distance <= tolerance && is_known(row));
+        near.map(|(distance, row)| (distance, row.key)).min().map(|(_, key)| key.to_owned())
     }
 }
 

@@ -30,6 +30,7 @@ pub mod value;
 
 pub mod format;
 pub mod log;
+pub mod read;
 pub mod redact;
 
 pub mod accounts;
@@ -51,6 +52,7 @@ pub mod tasks;
 mod threads;
 pub mod tls;
 pub mod wait;
+mod words;
 pub mod write;
 
 #[cfg(test)]

@@ -90,7 +90,11 @@ pub fn write_failure(text: &str) {
         (settings.format, settings.secrets.clone())
     };
     match format {
-        Format::Text => write_line(&io::stderr(), &format!("dl-entry: {}\n", secrets.redact(text)), &LOST),
+        Format::Text => {
+            let lines = secrets.redact(text);
+            let lines: Vec<String> = lines.split('\n').map(without_controls).collect();
+            write_line(&io::stderr(), &format!("dl-entry: {}\n", lines.join("\n")), &LOST);
+        }
         Format::Json => tracing::error!("{text}"),
     }
 }
@@ -220,15 +224,21 @@ fn write_event(level: Level, content: Content) {
 /// `2026-11-23T10:00:00.123Z INFO  waiting    +1.234s message key=value`
 fn text_line(record: &Record<'_>, secrets: &Secrets, coloured: bool) -> String {
     let mut text = String::new();
-    push_without_controls(&mut text, &record.content.message);
+    push_without_controls(&mut text, &on_one_line(&secrets.redact(&record.content.message)));
     for (name, value) in &record.content.fields {
         let _ = write!(text, " {name}=");
-        push_value(&mut text, value);
+        push_value(&mut text, &secrets.redact_json(value));
     }
     let (time, elapsed) = (Timestamp(record.time), record.elapsed.as_secs_f64());
     let (colour, reset) = if coloured { (colour(record.level), "\x1b[0m") } else { ("", "") };
     let (level, phase) = (record.level.as_str(), record.phase);
-    format!("{time} {colour}{level:<5}{reset} {phase:<10} +{elapsed:.3}s {}\n", secrets.redact(&text))
+    format!("{time} {colour}{level:<5}{reset} {phase:<10} +{elapsed:.3}s {text}\n")
+}
+
+/// A message of several lines, each of which says something.
+fn on_one_line(message: &str) -> String {
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("; ")
 }
 
 fn colour(level: Level) -> &'static str {
@@ -249,6 +259,16 @@ fn push_value(line: &mut String, value: &serde_json::Value) {
         number_or_bool => {
             let _ = write!(line, "{number_or_bool}");
         }
+    }
+}
+
+/// At most so many characters of words that are not ours, on one line. The secrets go first: half of one is none that
+/// could be found later.
+pub(crate) fn quoted(words: &str, most: usize) -> String {
+    let words = Secrets::of_this_run().redact(words).replace(['\r', '\n'], " ");
+    match words.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", without_controls(&words[..end])),
+        None => without_controls(&words),
     }
 }
 
@@ -445,8 +465,8 @@ mod tests {
     fn no_message_becomes_two_lines_or_moves_the_cursor() {
         let text = "one\ntwo\r\x1b[2J\u{9b}x\u{2028}y\u{202e}z\0";
         let line = text_line(&record(text, vec![("field", text.into())]), &Secrets::default(), false);
-        let clean = r"one\ntwo\r\u{1b}[2J\u{9b}x\u{2028}y\u{202e}z\u{0}";
-        let quoted = clean.replace('\\', r"\\");
+        let clean = r"one; two\r\u{1b}[2J\u{9b}x\u{2028}y\u{202e}z\u{0}";
+        let quoted = clean.replace('\\', r"\\").replace("; ", r"\\n");
         let expected = format!("2026-11-23T10:00:00.123Z INFO  waiting    +1.234s {clean} field=\"{quoted}\"\n");
         assert_eq!(line, expected);
         let json = json_line(&record(text, vec![]), &Secrets::default());

@@ -103,10 +103,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
 
 /// Words of the other side: on one line, with nothing a terminal obeys, and cut. Anything may be behind a port.
 pub fn quoted(words: &str) -> String {
-    match words.char_indices().nth(LONGEST_WORDS) {
-        Some((end, _)) => format!("{}…", log::without_controls(&words[..end])),
-        None => log::without_controls(words),
-    }
+    log::quoted(words, LONGEST_WORDS)
 }
 
 /// The next error inwards. An `io::Error` made from another error hides it from `source`, so it is opened first.
@@ -195,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_the_other_side_says_is_cut_and_has_nothing_a_terminal_obeys() {
-        assert_eq!(quoted("no\n\u{1b}[2J\u{202e}way"), r"no\n\u{1b}[2J\u{202e}way");
+        assert_eq!(quoted("no\n\u{1b}[2J\u{202e}way"), r"no \u{1b}[2J\u{202e}way");
         assert_eq!(quoted(&"ü".repeat(200)), "ü".repeat(200));
         assert_eq!(quoted(&"ü".repeat(201)), "ü".repeat(200) + "…");
         assert_eq!(reason(&io::Error::other("a\u{7}b")), r"a\u{7}b");

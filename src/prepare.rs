@@ -16,10 +16,12 @@ use crate::env::{Environment, SecretFiles};
 use crate::exit;
 use crate::own::Own;
 use crate::plan::Plan;
+use crate::read;
 use crate::redact::Secrets;
 use crate::render;
 use crate::report::{self, Problem};
 use crate::settings::{self, Options, Settings};
+use crate::words;
 
 /// Where an image names its service.
 const SERVICE_FILE: &str = "/etc/dl-entry/service";
@@ -100,13 +102,32 @@ pub fn image_words() -> Vec<String> {
     package.map(|package| package.contract.service.words).unwrap_or_default()
 }
 
+/// `--service`, `DL_SERVICE` of the environment looked at or of this process, or what the image says.
 fn service_name(argument: Option<&str>, own: &Own) -> Result<String, Failure> {
-    let image = || std::fs::read_to_string(SERVICE_FILE).ok().map(|text| text.trim().to_owned());
-    let name = argument.map(str::to_owned).or_else(|| own.service.clone()).or_else(image);
-    name.filter(|name| !name.is_empty()).ok_or_else(|| {
-        let names = catalogue::names(Path::new(catalogue::FOLDER)).join(", ");
-        Failure::new(exit::USAGE, format!("no service is named\n  say --service NAME or set DL_SERVICE: {names}"))
-    })
+    let process = || Own::load(&Environment::of_process()).0.service;
+    let named = argument.map(str::to_owned).or_else(|| own.service.clone()).or_else(process);
+    let name = named.map_or_else(|| service_of_image(Path::new(SERVICE_FILE)), Ok)?;
+    if !name.is_empty() {
+        return Ok(name);
+    }
+    let names = catalogue::names(Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
+    let names = names.join(", ");
+    Err(Failure::new(exit::USAGE, format!("no service is named\n  say --service NAME or set DL_SERVICE: {names}")))
+}
+
+/// Empty where the image has no such file.
+fn service_of_image(path: &Path) -> Result<String, Failure> {
+    match read::text(path, read::VALUE) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => {
+            let why = format!("{} cannot be read: {}", path.display(), crate::env::reason(&error));
+            Err(Failure::new(
+                exit::USAGE,
+                format!("{why}\n  it says which service to run: make it readable, or set DL_SERVICE"),
+            ))
+        }
+    }
 }
 
 /// The variables of `--env-file`s, or of this process.
@@ -130,8 +151,9 @@ pub fn prepare(environment: &Environment, request: &Request) -> Result<Prepared,
     let package =
         catalogue::find(&name, Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
     let options = options_of(&own, &package.contract, request);
-    let (settings, found) = settings::load(&package.contract, environment, &options);
+    let (mut settings, found) = settings::load(&package.contract, environment, &options);
     problems.extend(found);
+    words::set_apart(&package, &mut settings, &mut problems, options.allow_insecure);
     let secrets = Secrets::of_this_run().clone();
     for (name, value) in &settings.secrets {
         secrets.add(name, value.as_bytes());

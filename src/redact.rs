@@ -2,64 +2,87 @@
 //!
 //! Owns the one list of secret values and finds them again in a text however they were written there: as they are,
 //! in base64, hex, percent encoding, JSON, XML, Java properties, C, shell or doubled quotes, or by one of our own
-//! references. Must not print, log or keep a value longer than the list lives: values are zeroed when it is dropped.
-//! Nothing here knows where a secret came from; `settings` adds them, `log`, `health` and every printed diff or report
-//! pass through `redact`.
+//! references. Must not print, log or keep a value: only hashes of its parts stay. Nothing here knows where a secret
+//! came from; `settings` adds them, `log`, `health` and every printed diff or report pass through `redact`.
+//!
+//! `fold` makes one sequence of all spellings of a text, `needles` finds in it what is looked for. Time and memory are
+//! linear in the text and in each secret, whatever they hold.
+
+mod fold;
+mod needles;
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
-use zeroize::Zeroizing;
 
-use crate::format;
+use self::fold::{Folded, Reading, fold, token_units};
+use self::needles::{Edges, Hit, Needles, VERY_LONG};
+use crate::format::Format;
+use crate::log::without_controls;
 
-/// A shorter value would be found in every second line of a log: `settings` refuses it, and where the operator insists,
-/// `shown` hides the whole values that are it.
+/// A value of fewer characters would be found in every second line of a log: `settings` refuses it, and where the
+/// operator insists, `shown` hides the whole values that are it.
 pub const SHORTEST_SECRET: usize = 4;
 /// Lines of a secret of several lines (a PEM key) are secrets of their own from this length on.
 const SHORTEST_LINE: usize = 12;
-/// How many backslashes in a row still count as one escape, for escapes inside escapes.
-const LONGEST_BACKSLASH_RUN: usize = 16;
-
-/// How many readings of one text are followed at the same time.
-const MOST_SPELLINGS: usize = 64;
+/// A text is looked through in pieces of so many bytes: what is kept of one is several times as large.
+const PIECE: usize = 1 << 16;
+/// Pieces overlap by more than any window of escaped units is long.
+const OVERLAP: usize = 1 << 12;
+/// Also a multiple of three: base64 of one piece after the other is that of the whole.
+const PIECE_OF_SECRET: usize = 3 << 12;
+const OVERLAP_OF_SECRET: usize = 3 << 8;
 
 /// The secrets of this run. A clone is the same list.
 #[derive(Clone, Default)]
 pub struct Secrets {
-    known: Arc<RwLock<Vec<Secret>>>,
+    known: Arc<RwLock<Known>>,
 }
 
-/// One secret in every form it is looked for.
-struct Secret {
-    name: String,
-    value: Zeroizing<Vec<u8>>,
-    patterns: Vec<Pattern>,
+/// What is looked for.
+#[derive(Default)]
+struct Known {
+    names: Vec<String>,
+    /// Values that were added, by their hash.
+    values: HashSet<u64>,
+    hashes: RandomState,
+    needles: Needles,
+    /// Whether one of them is nothing but marks, which only a text that is read as it is tells apart.
+    of_marks: bool,
 }
-
-/// A sequence of units that each may be escaped in its own way.
-struct Pattern {
-    units: Zeroizing<Vec<u32>>,
-    /// Base64 may be broken into lines.
-    wrapped: bool,
-    /// The character before holds some bits of the secret (base64, second and third alignment).
-    partial_before: bool,
-    /// The character after holds some bits of the secret, and padding may follow.
-    partial_after: bool,
-}
-
-/// Units up to here are Unicode scalar values; above, a byte that is not part of one.
-const LONE_BYTE: u32 = 0x11_0000;
-/// A lone byte shown by the replacement character of the lone byte before it.
-const LONE_BYTE_CONTINUED: u32 = 0x11_0100;
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.known.read().unwrap_or_else(PoisonError::into_inner).len();
+        let count = self.known.read().unwrap_or_else(PoisonError::into_inner).values.len();
         write!(f, "Secrets({count})")
     }
+}
+
+/// Whether a value is too short to be looked for.
+pub fn is_too_short(value: &str) -> bool {
+    value.chars().nth(SHORTEST_SECRET - 1).is_none()
+}
+
+/// Which of some values, of at most `WINDOW` units, stand in one of the texts as they are.
+pub(crate) fn occurring(values: &BTreeSet<&str>, texts: &[&str]) -> BTreeSet<String> {
+    let (all, mut needles) = (Vec::from_iter(values), Needles::default());
+    for (index, value) in all.iter().enumerate() {
+        needles.add(&codes(&fold(value, Reading::AsItIs)), index as u32, Edges::default());
+    }
+    let mut found = BTreeSet::new();
+    for text in texts {
+        for (_, piece) in pieces(text, PIECE, OVERLAP) {
+            let mut tell = |hit: Hit| found.extend([(*all[hit.name as usize]).to_owned()]);
+            needles.find(&codes(&fold(piece, Reading::AsItIs)), &mut tell);
+        }
+    }
+    found
 }
 
 impl Secrets {
@@ -69,22 +92,19 @@ impl Secrets {
         OF_THIS_RUN.get_or_init(Secrets::default)
     }
 
-    /// Adds a value. One of fewer than `SHORTEST_SECRET` bytes is left out.
+    /// Adds a value. One of fewer than `SHORTEST_SECRET` characters is left out.
     pub fn add(&self, name: &str, value: &[u8]) {
-        if value.len() < SHORTEST_SECRET {
-            return;
-        }
-        let secret = Secret { name: name.to_owned(), value: Zeroizing::new(value.to_vec()), patterns: patterns(value) };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.iter().all(|other| *other.value != *secret.value) {
-            known.push(secret);
+        let hash = known.hashes.hash_one(value);
+        if value.len() >= SHORTEST_SECRET && known.values.insert(hash) {
+            known.add(name, value);
         }
     }
 
     /// `text` with every occurrence of every secret replaced by `‹redacted:NAME›`.
     pub fn redact<'text>(&self, text: &'text str) -> Cow<'text, str> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let found = merged(occurrences(&known, text));
+        let found = merged(known.occurrences(text));
         if found.is_empty() {
             return Cow::Borrowed(text);
         }
@@ -93,7 +113,7 @@ impl Secrets {
         for occurrence in found {
             redacted.push_str(&text[written..occurrence.start]);
             redacted.push_str("‹redacted:");
-            redacted.push_str(occurrence.name);
+            redacted.push_str(&known.names[occurrence.name as usize]);
             redacted.push('›');
             written = occurrence.end;
         }
@@ -121,12 +141,98 @@ impl Secrets {
 
 // ---- what is looked for ----------------------------------------------------------------------------------------
 
-fn patterns(value: &[u8]) -> Vec<Pattern> {
-    let mut patterns = encodings(value);
-    if value.contains(&b'\n') {
-        patterns.extend(telling_lines(value).flat_map(encodings));
+impl Known {
+    fn add(&mut self, name: &str, value: &[u8]) {
+        let index = self.names.len() as u32;
+        // It is put into texts whose controls are escaped already.
+        self.names.push(without_controls(name));
+        self.add_spellings(index, value, true);
+        if value.contains(&b'\n') {
+            telling_lines(value).for_each(|line| self.add_spellings(index, line, value.len() < VERY_LONG));
+        }
     }
-    patterns
+
+    fn add_spellings(&mut self, name: u32, value: &[u8], encoded: bool) {
+        match std::str::from_utf8(value) {
+            Ok(text) => self.add_text(name, text),
+            // What a text shows of other bytes: a replacement, or the characters of Latin-1.
+            Err(_) => {
+                let latin = value.utf8_chunks().map(|chunk| {
+                    chunk
+                        .valid()
+                        .chars()
+                        .chain(chunk.invalid().iter().map(|byte| char::from(*byte)))
+                        .collect::<String>()
+                });
+                self.add_text(name, &String::from_utf8_lossy(value));
+                self.add_text(name, &latin.collect::<String>());
+            }
+        }
+        if encoded {
+            self.add_encodings(name, value);
+        }
+    }
+
+    fn add_text(&mut self, name: u32, text: &str) {
+        for (_, piece) in pieces(text, PIECE_OF_SECRET, OVERLAP_OF_SECRET) {
+            let folded = fold(piece, Reading::Escaped);
+            let end = folded.units.last().map_or(0, |unit| unit.end);
+            let edges = Edges { backslashes: end < piece.len(), ..Edges::default() };
+            let (escaped, as_it_is) = (codes(&folded), codes(&fold(piece, Reading::AsItIs)));
+            self.needles.add(&escaped, name, edges);
+            if escaped.len() < SHORTEST_SECRET {
+                self.add_marks(name, piece);
+            } else if as_it_is != escaped {
+                self.needles.add(&as_it_is, name, Edges::default());
+            }
+        }
+    }
+
+    /// A secret of hardly anything but marks folds to nothing: it is looked for as our formats spell it, a long one as the
+    /// only one that spells everything does.
+    fn add_marks(&mut self, name: u32, text: &str) {
+        self.of_marks = true;
+        let formats = if text.len() < VERY_LONG { &Format::ALL[..] } else { &[Format::Json] };
+        let mut spellings: Vec<String> = formats.iter().filter_map(|format| format.escape(text).ok()).collect();
+        let again: Option<String> =
+            Format::Json.escape(text).and_then(|json| Format::Json.escape(unquoted(&json))).ok();
+        spellings.extend(again.filter(|_| text.len() < VERY_LONG));
+        for spelling in spellings.iter().map(|spelling| unquoted(spelling)).chain([text]) {
+            self.needles.add(&codes(&fold(spelling, Reading::AsItIs)), name, Edges::default());
+        }
+    }
+
+    fn add_encodings(&mut self, name: u32, value: &[u8]) {
+        let is_very_long = value.len() >= VERY_LONG;
+        let alphabets = if is_very_long { &[STANDARD_NO_PAD][..] } else { &[STANDARD_NO_PAD, URL_SAFE_NO_PAD] };
+        for piece in value.chunks(PIECE_OF_SECRET) {
+            for alphabet in alphabets {
+                (0..3).for_each(|offset| self.add_base64(name, piece, offset, alphabet));
+            }
+        }
+        if !is_very_long {
+            let digits: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+            self.add_token(name, &digits, Edges::default());
+            self.add_token(name, &digits.to_uppercase(), Edges::default());
+        }
+    }
+
+    /// The base64 characters (RFC 4648) that depend on nothing but `value` when `offset` bytes precede it in its group.
+    fn add_base64(&mut self, name: u32, value: &[u8], offset: usize, alphabet: &GeneralPurpose) {
+        let (bits, first) = ((offset + value.len()) * 8, (offset * 8).div_ceil(6));
+        let encoded = alphabet.encode([&[0; 3][..offset], value].concat());
+        let edges = Edges { partial_before: offset != 0, partial_after: !bits.is_multiple_of(6), backslashes: false };
+        self.add_token(name, &encoded[first..bits / 6], edges);
+    }
+
+    fn add_token(&mut self, name: u32, token: &str, edges: Edges) {
+        let units = token_units(token);
+        self.needles.add(&units, name, edges);
+        if units.len() < SHORTEST_SECRET {
+            self.of_marks = true;
+            self.needles.add(&codes(&fold(token, Reading::AsItIs)), name, edges);
+        }
+    }
 }
 
 /// The lines of a secret that say something: an indented or diffed PEM key is still found, its frame is no secret.
@@ -140,117 +246,116 @@ fn telling_lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(|(line, _)| line)
 }
 
-fn encodings(value: &[u8]) -> Vec<Pattern> {
-    let mut patterns = vec![plain(units_of_text(value))];
-    for alphabet in [STANDARD, URL_SAFE] {
-        patterns.extend((0..3).filter_map(|offset| base64_inside(value, offset, alphabet)));
-    }
-    patterns.push(plain(hexadecimal(value, b"0123456789abcdef")));
-    patterns.push(plain(hexadecimal(value, b"0123456789ABCDEF")));
-    patterns
+fn codes(folded: &Folded) -> Vec<u32> {
+    folded.units.iter().map(|unit| unit.code).collect()
 }
 
-fn plain(units: Zeroizing<Vec<u32>>) -> Pattern {
-    Pattern { units, wrapped: false, partial_before: false, partial_after: false }
+/// Without the quotes around it.
+fn unquoted(text: &str) -> &str {
+    let inner = |quote| text.strip_prefix(quote).and_then(|text: &str| text.strip_suffix(quote));
+    inner('"').or_else(|| inner('\'')).unwrap_or(text)
 }
 
-fn units_of_text(value: &[u8]) -> Zeroizing<Vec<u32>> {
-    // The capacity is never exceeded: growing would leave a copy that nobody zeroes.
-    let mut units = Zeroizing::new(Vec::with_capacity(value.len()));
-    for chunk in value.utf8_chunks() {
-        units.extend(chunk.valid().chars().map(u32::from));
-        let bases = std::iter::once(LONE_BYTE).chain(std::iter::repeat(LONE_BYTE_CONTINUED));
-        units.extend(chunk.invalid().iter().zip(bases).map(|(byte, base)| base + u32::from(*byte)));
-    }
-    units
-}
-
-const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// The base64 characters (RFC 4648) that depend on nothing but `value` when `offset` bytes precede it in its group.
-fn base64_inside(value: &[u8], offset: usize, alphabet: &[u8; 64]) -> Option<Pattern> {
-    let bits = (offset + value.len()) * 8;
-    let first = (offset * 8).div_ceil(6);
-    let mut units = Zeroizing::new(Vec::with_capacity(bits / 6));
-    for index in first..bits / 6 {
-        let six_bits = (0..6).fold(0, |sum, bit| sum << 1 | bit_at(value, index * 6 + bit - offset * 8));
-        units.push(u32::from(alphabet[six_bits]));
-    }
-    let differs = alphabet == STANDARD || units.iter().any(|unit| *unit == u32::from('-') || *unit == u32::from('_'));
-    let (partial_before, partial_after) = (offset != 0, !bits.is_multiple_of(6));
-    (differs && !units.is_empty()).then_some(Pattern { units, wrapped: true, partial_before, partial_after })
-}
-
-fn bit_at(value: &[u8], bit: usize) -> usize {
-    usize::from(value[bit / 8] >> (7 - bit % 8) & 1)
-}
-
-fn hexadecimal(value: &[u8], digits: &[u8; 16]) -> Zeroizing<Vec<u32>> {
-    let mut units = Zeroizing::new(Vec::with_capacity(value.len() * 2));
-    for byte in value {
-        units.push(u32::from(digits[usize::from(byte >> 4)]));
-        units.push(u32::from(digits[usize::from(byte & 15)]));
-    }
-    units
+/// Pieces of a text, each with where it begins and `overlap` bytes more than its own.
+fn pieces(text: &str, length: usize, overlap: usize) -> impl Iterator<Item = (usize, &str)> {
+    let boundary = |index: usize| (index.min(text.len())..=text.len()).find(|index| text.is_char_boundary(*index));
+    (0..text.len()).step_by(length).map(move |start| {
+        let (start, end) = (boundary(start), boundary(start + length + overlap));
+        let (start, end) = (start.unwrap_or_default(), end.unwrap_or(text.len()));
+        (start, &text[start..end])
+    })
 }
 
 // ---- where it is found -----------------------------------------------------------------------------------------
 
-/// `text[start..end]` shows a part of the secret `name`.
-struct Occurrence<'name> {
+/// `text[start..end]` shows a part of the secret with this name.
+#[derive(Debug)]
+struct Occurrence {
     start: usize,
     end: usize,
-    name: &'name str,
+    name: u32,
 }
 
-fn occurrences<'name>(known: &'name [Secret], text: &str) -> Vec<Occurrence<'name>> {
-    let mut searches: Vec<Search<'_>> = known.iter().flat_map(Secret::searches).collect();
-    let mut by_first_byte = vec![Vec::new(); 256];
-    for (index, search) in searches.iter().enumerate() {
-        by_first_byte[usize::from(search.pattern.first_byte())].push(index);
+impl Known {
+    fn occurrences(&self, text: &str) -> Vec<Occurrence> {
+        let mut found = Vec::new();
+        if self.needles.is_empty() {
+            return found;
+        }
+        for (offset, piece) in pieces(text, PIECE, OVERLAP) {
+            let folded = fold(piece, Reading::Escaped);
+            let (undone, wrapped) = (folded.undone, folded.wrapped);
+            self.search(piece, offset, &folded, &mut found);
+            if undone || self.of_marks {
+                self.search(piece, offset, &fold(piece, Reading::AsItIs), &mut found);
+            }
+            if wrapped {
+                self.search(piece, offset, &fold(piece, Reading::Unwrapped), &mut found);
+            }
+        }
+        found
     }
-    let all: Vec<usize> = (0..searches.len()).collect();
-    let mut found = Vec::new();
-    for (start, byte) in text.bytes().enumerate() {
-        let possible = if may_be_escape(text.as_bytes(), start) { &all } else { &by_first_byte[usize::from(byte)] };
-        found.extend(possible.iter().filter_map(|index| searches[*index].at(text, start)));
-    }
-    found
-}
 
-/// One pattern on its way through a text.
-struct Search<'name> {
-    name: &'name str,
-    pattern: &'name Pattern,
-    /// Where its last occurrence ended: it is not looked for inside itself.
-    resume: usize,
-}
-
-impl Secret {
-    fn searches(&self) -> impl Iterator<Item = Search<'_>> {
-        self.patterns.iter().map(|pattern| Search { name: &self.name, pattern, resume: 0 })
-    }
-}
-
-impl<'name> Search<'name> {
-    fn at(&mut self, text: &str, start: usize) -> Option<Occurrence<'name>> {
-        let end = if start < self.resume { None } else { self.pattern.end_at(text, start) }?;
-        self.resume = end;
-        let (start, end) = self.pattern.widened(text, start, end);
-        Some(Occurrence { start, end, name: self.name })
+    fn search(&self, piece: &str, offset: usize, folded: &Folded, found: &mut Vec<Occurrence>) {
+        self.needles.find(&codes(folded), &mut |hit| {
+            let (start, end) = place(piece, folded, &hit);
+            let (start, end) = (offset + start, offset + end);
+            // Parts of one secret follow each other: kept apart, they would take more room than the text.
+            match found.last_mut() {
+                Some(last) if last.name == hit.name && (last.start..=last.end).contains(&start) => {
+                    last.end = last.end.max(end);
+                }
+                _ => found.push(Occurrence { start, end, name: hit.name }),
+            }
+        });
     }
 }
 
-/// Overlapping occurrences become one, under the name of the longest, so that no end of any secret is left standing.
-fn merged(mut found: Vec<Occurrence<'_>>) -> Vec<Occurrence<'_>> {
+/// Where a hit stands in a text, with the characters around it that tell a part of it.
+fn place(text: &str, folded: &Folded, hit: &Hit) -> (usize, usize) {
+    let bytes = text.as_bytes();
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+    let (first, last) = (folded.units[hit.start], folded.units[hit.end - 1]);
+    let mut start = first.start + quotes_around(&text[first.start..first.end]).0;
+    let mut end = last.end - quotes_around(&text[last.start..last.end]).1;
+    if hit.edges.backslashes {
+        end = folded.units.get(hit.end).map_or(text.len(), |next| next.own_start);
+    }
+    if hit.edges.partial_before && start > 0 && is_base64(&bytes[start - 1]) {
+        start -= 1;
+    }
+    if hit.edges.partial_after && bytes.get(end).is_some_and(is_base64) {
+        end += 1;
+    }
+    while hit.edges.partial_after && bytes.get(end) == Some(&b'=') {
+        end += 1;
+    }
+    (start, end)
+}
+
+/// Of a run of quotes, those that are not escaped beside one that is: JSON's own, before and after.
+fn quotes_around(run: &str) -> (usize, usize) {
+    let is_quote = |c| matches!(c, '"' | '\'');
+    match run.contains('\\') && run.matches(is_quote).count() == 2 {
+        true => {
+            (usize::from(run.starts_with(is_quote)), usize::from(["\"\"", "''"].iter().any(|pair| run.ends_with(pair))))
+        }
+        false => (0, 0),
+    }
+}
+
+/// Occurrences that overlap become one, under the name of the longest, so that no end of any secret is left standing;
+/// and those of one secret that touch.
+fn merged(mut found: Vec<Occurrence>) -> Vec<Occurrence> {
     found.sort_by_key(|occurrence| (occurrence.start, std::cmp::Reverse(occurrence.end)));
-    let mut merged: Vec<Occurrence<'_>> = Vec::new();
+    let mut merged: Vec<Occurrence> = Vec::new();
     let mut longest = 0;
     for occurrence in found {
         let length = occurrence.end - occurrence.start;
         match merged.last_mut() {
-            Some(last) if occurrence.start < last.end => {
+            Some(last)
+                if occurrence.start < last.end || occurrence.start == last.end && occurrence.name == last.name =>
+            {
                 last.end = last.end.max(occurrence.end);
                 if length > longest {
                     (last.name, longest) = (occurrence.name, length);
@@ -263,261 +368,6 @@ fn merged(mut found: Vec<Occurrence<'_>>) -> Vec<Occurrence<'_>> {
         }
     }
     merged
-}
-
-impl Pattern {
-    /// How the pattern begins where nothing is escaped. Always the first byte of a character.
-    fn first_byte(&self) -> u8 {
-        let first = char::from_u32(self.units[0]).unwrap_or(char::REPLACEMENT_CHARACTER);
-        first.encode_utf8(&mut [0; 4]).as_bytes()[0]
-    }
-
-    /// The end of the longest stretch that begins at `start`.
-    fn end_at(&self, text: &str, start: usize) -> Option<usize> {
-        let mut ends = vec![start];
-        for (index, unit) in self.units.iter().enumerate() {
-            ends = self.advanced(&ends, *unit, text, index > 0);
-            if ends.is_empty() {
-                return None;
-            }
-        }
-        ends.last().copied()
-    }
-
-    /// Every position that can be reached by reading one more unit.
-    fn advanced(&self, positions: &[usize], unit: u32, text: &str, inside: bool) -> Vec<usize> {
-        let mut reached = Vec::new();
-        for position in positions {
-            let skipped = if self.wrapped && inside { line_break(&text[*position..]) } else { 0 };
-            let position = position + skipped;
-            spellings(unit, &text[position..], &mut |length| reached.push(position + length));
-        }
-        reached.sort_unstable();
-        reached.dedup();
-        // Only a secret that is mostly backslashes gets here; what these spellings miss, one that begins later finds.
-        reached.truncate(MOST_SPELLINGS);
-        reached
-    }
-
-    fn widened(&self, text: &str, mut start: usize, mut end: usize) -> (usize, usize) {
-        let bytes = text.as_bytes();
-        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
-        if self.partial_before && start > 0 && is_base64(&bytes[start - 1]) {
-            start -= 1;
-        }
-        if self.partial_after && bytes.get(end).is_some_and(is_base64) {
-            end += 1;
-        }
-        while self.partial_after && bytes.get(end) == Some(&b'=') {
-            end += 1;
-        }
-        (start, end)
-    }
-}
-
-/// Whether a character may be spelt here in another way than as itself, which is so nearly nowhere.
-fn may_be_escape(text: &[u8], start: usize) -> bool {
-    match text[start] {
-        // An escape that could begin at the backslash before would be the longer one.
-        b'\\' => start == 0 || text[start - 1] != b'\\' || is_longest_run(&text[start..]),
-        byte => matches!(byte, b'%' | b'&' | b'+' | b'\'' | b'$'),
-    }
-}
-
-/// The place in a longer run of backslashes from which an escape can still be reached.
-fn is_longest_run(text: &[u8]) -> bool {
-    text.iter().take(LONGEST_BACKSLASH_RUN + 1).take_while(|byte| **byte == b'\\').count() == LONGEST_BACKSLASH_RUN
-}
-
-/// The length of a line break, plain or escaped, with the indentation after it.
-fn line_break(text: &str) -> usize {
-    let breaks = ["\r\n", "\n", "\\r\\n", "\\n"];
-    let Some(found) = breaks.iter().find(|found| text.starts_with(**found)) else {
-        return 0;
-    };
-    let indented = &text[found.len()..];
-    text.len() - indented.trim_start_matches([' ', '\t']).len()
-}
-
-/// Reports the length of every way in which the beginning of `text` may spell `unit`.
-fn spellings(unit: u32, text: &str, report: &mut dyn FnMut(usize)) {
-    let backslashes = text.bytes().take(LONGEST_BACKSLASH_RUN).take_while(|byte| *byte == b'\\').count();
-    let mut buffer = [0; 4];
-    let Some(character) = char::from_u32(unit) else {
-        return lone_byte_spellings(unit, text, backslashes, report);
-    };
-    let utf8 = character.encode_utf8(&mut buffer).as_bytes();
-    // A backslash is doubled at each level of escaping; before anything else there may be any number.
-    let is_level = |escape: &usize| character != '\\' || (escape + 1).is_power_of_two();
-    for escape in (0..=backslashes).filter(is_level) {
-        let escaped = &text[escape..];
-        if escaped.starts_with(character) {
-            report(escape + utf8.len());
-        }
-        if escape > 0 {
-            backslash_spellings(character, escaped, &mut |length| report(escape + length));
-        }
-    }
-    for form in [percent_byte, hexadecimal_byte, octal_byte] {
-        report_all_bytes(utf8, text, form, report);
-    }
-    entity_spellings(character, text, report);
-    quoted_spellings(character, text, report);
-    let references =
-        format::REFERENCES.iter().filter(|(meant, reference)| *meant == character && text.starts_with(reference));
-    references.for_each(|(_, reference)| report(reference.len()));
-}
-
-fn backslashes(text: &str) -> usize {
-    text.bytes().take(LONGEST_BACKSLASH_RUN).take_while(|byte| *byte == b'\\').count()
-}
-
-/// What follows one or more backslashes.
-fn escaped(text: &str) -> Option<&str> {
-    let count = backslashes(text);
-    (count > 0).then(|| &text[count..])
-}
-
-/// What follows the backslash: JSON, Java, C, Rust and Python agree on most of it.
-fn backslash_spellings(character: char, text: &str, report: &mut dyn FnMut(usize)) {
-    let named = match character {
-        '\n' => 'n',
-        '\r' => 'r',
-        '\t' => 't',
-        '\u{7}' => 'a',
-        '\u{8}' => 'b',
-        '\u{b}' => 'v',
-        '\u{c}' => 'f',
-        '\u{1b}' => 'e',
-        '\0' => '0',
-        _ => '\0',
-    };
-    if named != '\0' && text.starts_with(named) {
-        report(1);
-    }
-    let code = u32::from(character);
-    let fixed = [('x', 2), ('u', 4), ('U', 8)];
-    for (letter, digits) in fixed {
-        if text.strip_prefix(letter).and_then(|rest| hexadecimal_number(rest, digits)) == Some(code) {
-            report(1 + digits);
-        }
-    }
-    if let Some(length) = braced_code(text, code).or_else(|| surrogate_pair(text, character)) {
-        report(length);
-    }
-}
-
-/// `u{1f600}`
-fn braced_code(text: &str, code: u32) -> Option<usize> {
-    let digits = until(text.strip_prefix("u{")?, b'}')?;
-    (hexadecimal_number(digits, digits.len())? == code).then_some(digits.len() + 3)
-}
-
-/// `ud83d\ude00`, with as many backslashes in the middle as there are.
-fn surrogate_pair(text: &str, character: char) -> Option<usize> {
-    let mut halves = [0; 2];
-    let [high, low] = character.encode_utf16(&mut halves) else {
-        return None;
-    };
-    let (high, low) = (u32::from(*high), u32::from(*low));
-    let rest = text.strip_prefix('u').filter(|rest| hexadecimal_number(rest, 4) == Some(high))?;
-    let rest = escaped(&rest[4..])?.strip_prefix('u')?;
-    (hexadecimal_number(rest, 4)? == low).then_some(text.len() - rest.len() + 4)
-}
-
-/// The text up to a mark that must come soon.
-fn until(text: &str, mark: u8) -> Option<&str> {
-    let length = text.bytes().take(10).position(|byte| byte == mark)?;
-    text.get(..length)
-}
-
-fn hexadecimal_number(text: &str, digits: usize) -> Option<u32> {
-    let digits = text.get(..digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    u32::from_str_radix(digits, 16).ok()
-}
-
-/// Reports the length when every byte is spelt by `form`, one after the other.
-fn report_all_bytes(bytes: &[u8], text: &str, form: fn(&str, u8) -> Option<usize>, report: &mut dyn FnMut(usize)) {
-    let length = bytes.iter().try_fold(0, |length, byte| Some(length + form(&text[length..], *byte)?));
-    if let Some(length) = length {
-        report(length);
-    }
-}
-
-/// `%2B` (RFC 3986, 2.1)
-fn percent_byte(text: &str, byte: u8) -> Option<usize> {
-    (hexadecimal_number(text.strip_prefix('%')?, 2)? == u32::from(byte)).then_some(3)
-}
-
-/// `\x2b`
-fn hexadecimal_byte(text: &str, byte: u8) -> Option<usize> {
-    let rest = escaped(text)?.strip_prefix('x')?;
-    (hexadecimal_number(rest, 2)? == u32::from(byte)).then_some(text.len() - rest.len() + 2)
-}
-
-/// `\053`
-fn octal_byte(text: &str, byte: u8) -> Option<usize> {
-    let rest = escaped(text)?;
-    let digits = rest.bytes().take(3).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
-    let value = u32::from_str_radix(&rest[..digits], 8).ok()?;
-    (value == u32::from(byte)).then_some(text.len() - rest.len() + digits)
-}
-
-/// `&lt;`, `&#60;`, `&#x3c;` (XML 1.0, 4.1 and 4.6)
-fn entity_spellings(character: char, text: &str, report: &mut dyn FnMut(usize)) {
-    let Some(entity) = text.strip_prefix('&').and_then(|rest| until(rest, b';')) else {
-        return;
-    };
-    let meant = match entity {
-        "amp" => Some('&'),
-        "lt" => Some('<'),
-        "gt" => Some('>'),
-        "quot" => Some('"'),
-        "apos" => Some('\''),
-        _ => entity.strip_prefix('#').filter(|number| number.len() <= 9).and_then(character_reference),
-    };
-    if meant == Some(character) {
-        report(entity.len() + 2);
-    }
-}
-
-fn character_reference(number: &str) -> Option<char> {
-    let code = match number.strip_prefix(['x', 'X']) {
-        Some(digits) => u32::from_str_radix(digits, 16),
-        None => number.parse(),
-    };
-    char::from_u32(code.ok()?)
-}
-
-/// A form's `+`, doubled quotes and dollars (SQL, YAML, CSV, SmallRye, Java's printf), and a shell's way out of quotes.
-fn quoted_spellings(character: char, text: &str, report: &mut dyn FnMut(usize)) {
-    if character == ' ' && text.starts_with('+') {
-        report(1);
-    }
-    if character.is_ascii_punctuation() && text.strip_prefix(character).is_some_and(|rest| rest.starts_with(character))
-    {
-        report(2);
-    }
-    if character == '\'' {
-        let ways_out = [r"'\''", r#"'"'"'"#];
-        ways_out.iter().filter(|way| text.starts_with(**way)).for_each(|way| report(way.len()));
-    }
-}
-
-fn lone_byte_spellings(unit: u32, text: &str, backslashes: usize, report: &mut dyn FnMut(usize)) {
-    let byte = unit as u8;
-    if text.starts_with(char::REPLACEMENT_CHARACTER) {
-        report(char::REPLACEMENT_CHARACTER.len_utf8());
-    }
-    if unit >= LONE_BYTE_CONTINUED {
-        report(0);
-    }
-    let forms: [fn(&str, u8) -> Option<usize>; 3] = [percent_byte, hexadecimal_byte, octal_byte];
-    forms.iter().filter_map(|form| form(text, byte)).for_each(&mut *report);
-    let code = text[backslashes..].strip_prefix('u').and_then(|rest| hexadecimal_number(rest, 4));
-    if backslashes > 0 && code == Some(u32::from(byte)) {
-        report(backslashes + 5);
-    }
 }
 
 #[cfg(test)]
@@ -585,14 +435,60 @@ mod tests {
         assert_eq!(secrets.redact_json(&document), expected);
     }
 
-    #[test]
-    fn a_text_full_of_escapes_takes_no_time_worth_mentioning() {
-        let secrets = Secrets::default();
-        secrets.add("S", "\\".repeat(100).as_bytes());
+    /// Whether these take a time that a start can do with, one after the other; each took minutes once.
+    fn within_seconds(work: impl FnOnce()) {
         let begun = std::time::Instant::now();
-        assert!(secrets.redact(&"\\".repeat(2000)).starts_with("‹redacted:S›‹redacted:S›"));
-        secrets.redact(&"%&+'\\".repeat(5000));
-        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+        work();
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_long_secret_of_any_kind_is_found_in_linear_time() {
+        let random: String =
+            (0..1 << 16).map(|index: u32| format!("{:02x}", index.wrapping_mul(2_654_435_769) >> 24)).collect();
+        let lines: String =
+            (0..4_000).map(|index| format!("the line {index} of a very long secret {index}\n")).collect();
+        let many =
+            ["\\".repeat(20_000), "\\".repeat(1 << 17), "a".repeat(1 << 17), "%41".repeat(40_000), lines, random];
+        for secret in many
+            .into_iter()
+            .chain(["\\u0041", "&amp;", "''", "ab\n", "ä€"].map(|part| part.repeat((1 << 17) / part.len())))
+        {
+            let begun: String = secret.chars().take(20).collect();
+            within_seconds(|| {
+                let secrets = Secrets::default();
+                secrets.add("S", secret.as_bytes());
+                let text = format!("before {secret} after");
+                let left = secrets.redact(&text).into_owned();
+                assert!(left == "before ‹redacted:S› after", "{begun:?} {left:.100}");
+                let encoded = base64(secret.as_bytes(), STANDARD, true);
+                let left = secrets.redact(&encoded).into_owned();
+                assert!(left == "‹redacted:S›", "{begun:?} {left:.100}");
+                let json = serde_json::to_string(&secret).unwrap();
+                let left = secrets.redact(&json).into_owned();
+                assert!(left.len() < 30, "{begun:?} {left:.100}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_long_text_of_any_kind_is_filtered_in_linear_time() {
+        let secrets = Secrets::default();
+        let few =
+            ["\\".repeat(100), "a".repeat(31) + "b", "a".repeat(1000) + "b", "%41&+'\\".repeat(9), "hunter22".into()];
+        few.iter().for_each(|secret| secrets.add("S", secret.as_bytes()));
+        (0..10_000).for_each(|index| secrets.add("S", format!("aaaaaaaa{index:05}").as_bytes()));
+        for part in ["\\", "a", "%&+'\\", "%25", "\\u005c", "&amp;", "hunter2", "QUFB\n", "ä", "{{{}}}", "aaaaaaaa"] {
+            within_seconds(|| drop(secrets.redact(&part.repeat((1 << 17) / part.len()))));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_long_secret_is_found() {
+        let secret: String = (0..100).map(|index: u32| char::from_u32(0x4e00 + index).unwrap()).collect();
+        let cut: String = secret.chars().take(70).collect();
+        let left = redacted(&[("S", &secret)], &cut);
+        assert_eq!(left.chars().filter(|character| secret.contains(*character)).count(), 6, "{left}");
     }
 
     #[test]
@@ -619,6 +515,14 @@ mod tests {
             assert_eq!(secrets.redact(shown), "‹redacted:RAW›", "{shown}");
         }
     }
+
+    /// Whether nothing is left of a value but marks that may stand for each other.
+    fn is_of_marks(value: &str) -> bool {
+        fold(value, Reading::Escaped).units.len() < SHORTEST_SECRET
+    }
+
+    const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
     fn base64(value: &[u8], alphabet: &[u8; 64], padded: bool) -> String {
         let mut encoded = String::new();
@@ -720,9 +624,12 @@ mod tests {
         fn no_encoding_of_a_secret_survives(value in "[^\0]{4,24}|[ -~]{4,24}|[\\\\'\"$%&+{} \n]{4,12}") {
             let secrets = Secrets::default();
             secrets.add("S", value.as_bytes());
-            for encoded in all_encodings(&value) {
+            let encodings = if is_of_marks(&value) { vec![value.clone()] } else { all_encodings(&value) };
+            for encoded in encodings {
                 let text = format!("(\u{2039}{encoded}\u{203a})");
-                prop_assert_eq!(secrets.redact(&text), "(\u{2039}‹redacted:S›\u{203a})", "{:?} as {:?}", value, text);
+                // A quote at its end is one with a quote around it.
+                let left = secrets.redact(&text).replace("‹redacted:S›\"", "‹redacted:S›");
+                prop_assert_eq!(left, "(\u{2039}‹redacted:S›\u{203a})", "{:?} as {:?}", value, text);
             }
         }
 
@@ -736,11 +643,18 @@ mod tests {
             for format in Format::ALL {
                 let Ok(escaped) = format.escape(&value) else { continue };
                 let redacted = secrets.redact(&escaped).into_owned();
-                prop_assert!(["", "'", "\""].iter().any(|quote| redacted == format!("{quote}‹redacted:S›{quote}")),
-                    "{:?} in {:?} is {:?}", value, format, redacted);
+                // A quote at its end is one with the quote around it.
+                let kept = redacted.trim_matches(|c| matches!(c, '\'' | '"'));
+                prop_assert!(kept == "‹redacted:S›", "{:?} in {:?} is {:?}", value, format, redacted);
+                if is_of_marks(&value) {
+                    continue;
+                }
                 let more = format.escape(&format!(" {value}<${value} ")).unwrap_or_default();
                 let left = secrets.redact(&more).replace("‹redacted:S›", "\0");
-                prop_assert!(!left.contains(&value) && left.matches('\0').count() != 1, "{:?} {:?}", format, left);
+                // Two that end and begin with marks may touch.
+                let touch = value.ends_with(|c: char| c.is_ascii_punctuation() || c == ' ');
+                let once = left.matches('\0').count() == 1 && !touch;
+                prop_assert!(!left.contains(&value) && !once, "{:?} {:?}", format, left);
             }
         }
 

@@ -328,9 +328,9 @@ impl<'a> Renderer<'a> {
 
     /// Every text somebody has set, by variable.
     fn texts(&self) -> impl Iterator<Item = (&'a String, &'a String)> {
-        let Settings { settings, secrets, additions, .. } = self.settings;
+        let Settings { settings, secrets, open, additions, .. } = self.settings;
         let plain = settings.iter().filter(|one| is_given(one) && !one.secret).map(|one| (&one.name, &one.shown));
-        let secret = secrets.iter().map(|(name, value)| (name, value));
+        let secret = secrets.iter().chain(open).map(|(name, value)| (name, value));
         let added = additions.values().flat_map(|additions| additions.values());
         let added = added.map(|addition| (&addition.variable, &addition.value));
         plain.chain(secret).chain(added).filter(|(_, text)| !text.is_empty())

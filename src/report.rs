@@ -75,6 +75,11 @@ impl Problem {
         self
     }
 
+    /// What is wrong, on one line.
+    pub fn line(&self) -> String {
+        format!("{} {}", one_line(&self.variable), one_line(&self.message))
+    }
+
     /// Ends with another status than that of the contract.
     pub fn with_status(mut self, status: u8) -> Problem {
         self.status = status;
@@ -84,7 +89,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", one_line(&self.variable), one_line(&self.message))?;
+        f.write_str(&self.line())?;
         if let Some(accepted) = &self.accepted {
             write!(f, "\n     accepted: {}", one_line(accepted))?;
         }

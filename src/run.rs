@@ -73,8 +73,10 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let exec = arguments.exec || own.exec;
     refuse_low_ports(&prepared, plan, !exec)?;
     health.set_phase(Phase::Rendering);
-    write_plan(plan, &run_dir, identity.as_ref()).map_err(|failure| with_hint(failure, &own, &run_dir))?;
+    let written = write_plan(plan, &run_dir, identity.as_ref());
+    // A signal cuts short the walk through a folder of data.
     stop_if_asked(&mut signals)?;
+    written.map_err(|failure| with_hint(failure, &own, &run_dir))?;
     let user = drop_privileges(identity.as_ref(), &own)?;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
     let (stopping, listeners) = (Notify::new(), Listeners::default());
@@ -156,6 +158,7 @@ pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
     let targets = arguments.urls.iter().map(|url| wait::parse_target(url)).collect::<Result<Vec<_>, _>>();
     // As for a service: a signal cuts short the wait for a password's pipe.
     stop_if_asked(&mut signals)?;
+    wait::keep_secrets(&arguments.urls, targets.as_deref().unwrap_or_default(), Secrets::of_this_run());
     let targets = targets.map_err(|error| Failure::new(error.status(), error))?;
     block_on(async {
         match supervise::run_to_end(wait::wait_for_all(&targets, total, &|_| {}), &mut signals, &|_| {}).await {
@@ -185,7 +188,7 @@ fn own_settings(environment: &Environment) -> Result<Own, Failure> {
     if report::has_errors(&problems) {
         return Err(Failure::new(report::status(&problems), report::text("dl-entry", &problems)));
     }
-    problems.iter().for_each(|problem| tracing::warn!("{} {}", problem.variable, problem.message));
+    problems.iter().for_each(|problem| tracing::warn!("{}", problem.line()));
     Ok(own)
 }
 
@@ -197,8 +200,8 @@ fn is_own(name: &OsStr) -> bool {
 fn tell(prepared: &Prepared, fallback: Option<&str>) {
     for problem in &prepared.problems {
         match problem.severity {
-            Severity::Notice => tracing::info!("{} {}", problem.variable, problem.message),
-            _ => tracing::warn!("{} {}", problem.variable, problem.message),
+            Severity::Notice => tracing::info!("{}", problem.line()),
+            _ => tracing::warn!("{}", problem.line()),
         }
     }
     if let Some(fallback) = fallback {

@@ -99,6 +99,10 @@ pub struct Settings {
     pub additions: BTreeMap<String, Additions>,
     /// Name and value of every secret, for redaction.
     pub secrets: Vec<(String, String)>,
+    /// Those that nothing looks for, too short or words of public texts: `words` sets them apart.
+    pub open: Vec<(String, String)>,
+    /// Short secrets inside other values, with what stands around them.
+    pub places: Vec<(String, String)>,
     /// What the service's environment starts from: undeclared variables and exported ones.
     pub inherited: Vec<(OsString, OsString)>,
 }
@@ -170,8 +174,15 @@ impl<'a> Loader<'a> {
         if let Some(port) = health_port(&environment) {
             context.insert("health_port", &port);
         }
-        let settings =
-            Settings { settings: vec![], context, additions: BTreeMap::new(), secrets: vec![], inherited: vec![] };
+        let settings = Settings {
+            settings: vec![],
+            context,
+            additions: BTreeMap::new(),
+            secrets: vec![],
+            open: vec![],
+            places: vec![],
+            inherited: vec![],
+        };
         Loader {
             contract,
             options,

@@ -13,7 +13,7 @@ use crate::expression::Expressions;
 use crate::format::{Entry, Format};
 use crate::plan::RenderedFile;
 use crate::prepare::Prepared;
-use crate::redact::{SHORTEST_SECRET, Secrets};
+use crate::redact::{Secrets, is_too_short};
 use crate::settings::telling::{is_secret, secrets_within};
 use crate::write;
 
@@ -22,24 +22,24 @@ pub(crate) struct Shown {
     formats: BTreeMap<PathBuf, Format>,
     secrets: Secrets,
     /// Secrets that `redact` leaves alone, by value.
-    short: BTreeMap<String, String>,
+    open: BTreeMap<String, String>,
 }
 
 impl Shown {
     /// For the files of this plan, and for its secrets.
     pub fn of(prepared: &Prepared) -> Shown {
-        let short = prepared.settings.secrets.iter().filter(|(_, value)| is_short(value));
-        let short = short.map(|(name, value)| (value.clone(), name.clone())).collect();
-        Shown { formats: formats(prepared), secrets: prepared.secrets.clone(), short }
+        let open = prepared.settings.open.iter().filter(|(_, value)| !value.is_empty());
+        let open = open.map(|(name, value)| (value.clone(), name.clone())).collect();
+        Shown { formats: formats(prepared), secrets: prepared.secrets.clone(), open }
     }
 
     /// The text of a file.
     pub fn text(&self, file: &RenderedFile) -> String {
         let text = String::from_utf8_lossy(&file.contents);
         let format = self.format(file);
-        let entries = if self.short.is_empty() { vec![] } else { entries(format, &text).unwrap_or_default() };
+        let entries = if self.open.is_empty() { vec![] } else { entries(format, &text).unwrap_or_default() };
         let hidden: Vec<(&Entry, &String)> =
-            entries.iter().filter_map(|entry| Some((entry, self.short.get(&entry.value)?))).collect();
+            entries.iter().filter_map(|entry| Some((entry, self.open_secret(entry)?))).collect();
         match hidden.first() {
             Some((_, name)) if !format.has_keys() => format!("‹redacted:{name}›\n"),
             _ => {
@@ -84,7 +84,7 @@ impl Shown {
                         .iter()
                         .for_each(|secret| self.secrets.add(&entry.key, secret.as_bytes()));
                 }
-                let known = self.short.get(&entry.value);
+                let known = self.open_secret(&entry);
                 let secret = old && self.was_secret(&entry, new.get(entry.key.as_str()).copied());
                 if secret {
                     self.secrets.add(&entry.key, entry.value.as_bytes());
@@ -102,15 +102,24 @@ impl Shown {
 
     /// Whether an entry of an earlier file was a secret: its name says so, or that its value is one now.
     fn was_secret(&self, old: &Entry, new: Option<&str>) -> bool {
-        let is_now = |new: &str| self.short.contains_key(new) || matches!(self.secrets.redact(new), Cow::Owned(_));
+        let is_now = |new: &str| {
+            self.open.contains_key(new) && is_short(new) || matches!(self.secrets.redact(new), Cow::Owned(_))
+        };
         is_secret(&old.key, &old.value) || new.is_some_and(|new| is_now(new) && secrets_within(new).is_empty())
     }
 
     fn holds_a_secret(&self, file: &RenderedFile) -> bool {
         let text = String::from_utf8_lossy(&file.contents);
-        let short = || entries(self.format(file), &text).unwrap_or_default();
+        let open = || entries(self.format(file), &text).unwrap_or_default();
         matches!(self.secrets.redact(&text), Cow::Owned(_))
-            || !self.short.is_empty() && short().iter().any(|entry| self.short.contains_key(&entry.value))
+            || !self.open.is_empty() && open().iter().any(|entry| self.open_secret(entry).is_some())
+    }
+
+    /// The name of the secret that the value of an entry is. A word is one where the key says so: it may be a user's name,
+    /// too.
+    fn open_secret(&self, entry: &Entry) -> Option<&String> {
+        let name = self.open.get(&entry.value)?;
+        (is_short(&entry.value) || is_secret(&entry.key, &entry.value)).then_some(name)
     }
 
     fn format(&self, file: &RenderedFile) -> Format {
@@ -119,7 +128,7 @@ impl Shown {
 }
 
 fn is_short(value: &str) -> bool {
-    !value.is_empty() && value.len() < SHORTEST_SECRET
+    !value.is_empty() && is_too_short(value)
 }
 
 /// The format of every file there may be, by path.
@@ -190,9 +199,9 @@ mod tests {
     fn shown(format: Format, secrets: &[(&str, &str)]) -> Shown {
         let list = Secrets::default();
         secrets.iter().for_each(|(name, value)| list.add(name, value.as_bytes()));
-        let short = secrets.iter().filter(|(_, value)| is_short(value));
-        let short = short.map(|(name, value)| ((*value).to_owned(), (*name).to_owned())).collect();
-        Shown { formats: BTreeMap::from([("/x".into(), format)]), secrets: list, short }
+        let open = secrets.iter().filter(|(_, value)| is_short(value));
+        let open = open.map(|(name, value)| ((*value).to_owned(), (*name).to_owned())).collect();
+        Shown { formats: BTreeMap::from([("/x".into(), format)]), secrets: list, open }
     }
 
     fn file(text: &str) -> RenderedFile {

@@ -154,9 +154,9 @@ pub fn await_readable_or_stop(file: &impl AsFd) -> io::Result<Awaited> {
 }
 
 fn await_either(file: &impl AsFd, children: Option<&SignalFd>, deadline: Instant) -> io::Result<Awaited> {
-    let stops = watched(&STOPS)?;
+    let stops = Stops::new()?;
     let watch = |descriptor| PollFd::new(descriptor, PollFlags::POLLIN);
-    let mut all = vec![watch(stops.as_fd()), watch(file.as_fd())];
+    let mut all = vec![watch(stops.0.as_fd()), watch(file.as_fd())];
     all.extend(children.map(|children| watch(children.as_fd())));
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -180,6 +180,24 @@ fn reap_all(children: &SignalFd) {
 fn watched(signals: &[i32]) -> io::Result<SignalFd> {
     let signals: SigSet = signals.iter().filter_map(|signal| Signal::try_from(*signal).ok()).collect();
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?)
+}
+
+/// Tells, without a runtime and without taking it, whether a signal asks to end.
+#[derive(Debug)]
+pub struct Stops(SignalFd);
+
+impl Stops {
+    /// # Errors
+    /// What signalfd(2) has.
+    pub fn new() -> io::Result<Stops> {
+        watched(&STOPS).map(Stops)
+    }
+
+    /// Whether one is pending; it stays so, for `Signals::pending_stop`.
+    pub fn asked(&self) -> bool {
+        let mut descriptor = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptor, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
 }
 
 /// `SIGTERM`, or the number where there is no name.

@@ -326,6 +326,22 @@ pub fn end_on(signal: nix::sys::signal::Signal) {
     let _ = unsafe { nix::sys::signal::sigaction(signal, &action) };
 }
 
+/// The value of an extended attribute, of at most 64 bytes (fgetxattr(2)).
+pub fn attribute(file: &impl std::os::fd::AsRawFd, name: &CStr) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0u8; 64];
+    // SAFETY: the name ends with a NUL, and the pointer and the length are of one live array.
+    let length = unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    value.truncate(Errno::result(length)? as usize);
+    Ok(value)
+}
+
+/// Sets an extended attribute (fsetxattr(2)).
+pub fn set_attribute(file: &impl std::os::fd::AsRawFd, name: &CStr, value: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the name ends with a NUL, and the pointer and the length are of one live array.
+    let set = unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    Errno::result(set).map(drop)
+}
+
 /// _exit(2): ends this process without running anything of ours.
 pub fn end_now(status: i32) -> ! {
     // SAFETY: _exit never returns and runs no code of ours.

@@ -7,9 +7,7 @@
 //! anew; and an idle supervisor keeps in memory only those it will need (`forget`).
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,10 +20,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
 
 use crate::network;
-use crate::threads;
-
-/// Bundles of every authority there is are smaller, bytes.
-const LARGEST_PEM: u64 = 8 << 20;
+use crate::{read, threads};
 
 /// What a server's certificate must prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,21 +136,9 @@ fn is_usable(variable: &str) -> bool {
     std::env::var_os(variable).is_none_or(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()))
 }
 
-/// The bytes of a file of ordinary size; a pipe is not waited for.
-fn pem(path: &Path) -> Result<Vec<u8>, String> {
-    let in_words = |error: io::Error| crate::env::reason(&error);
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(in_words)?;
-    if !file.metadata().map_err(in_words)?.is_file() {
-        return Err("it is not a regular file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST_PEM + 1).read_to_end(&mut bytes).map_err(in_words)?;
-    if bytes.len() as u64 > LARGEST_PEM { Err("it is larger than 8 MiB".to_owned()) } else { Ok(bytes) }
-}
-
 /// Trusts the certificates of a PEM file, which holds at least one, and returns them.
 fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = pem(path)?;
+    let pem = read::bytes(path, read::CERTIFICATES).map_err(|error| error.to_string())?;
     let mut added = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
@@ -347,7 +330,8 @@ mod tests {
         let pipe = folder.join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         for path in [&pipe, &folder] {
-            assert_eq!(pem(path).unwrap_err(), "it is not a regular file");
+            let why = add_root(&mut RootCertStore::empty(), path).unwrap_err();
+            assert!(why.ends_with(", not a file"), "{why}");
         }
         std::fs::remove_dir_all(&folder).unwrap();
     }

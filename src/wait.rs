@@ -23,8 +23,11 @@ pub use target::{ACCEPTED, BadTarget, parse_target};
 use crate::http;
 use crate::network;
 use crate::plan::{HttpProbe, S3Target, Target, Wait};
+use crate::redact::Secrets;
 use crate::s3::{self, S3Error};
+use crate::settings::telling::secrets_within;
 use crate::threads;
+use crate::words;
 
 /// No attempt takes longer: a server that accepts and never answers must not use up the deadline.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
@@ -98,6 +101,23 @@ pub(crate) enum Miss {
     NotYet(String),
     /// Trying again changes nothing.
     Never(String),
+}
+
+/// Keeps the passwords of these dependencies out of everything printed from here on: as they are, and as their URLs have
+/// them. What is a part of a name that is told, or a word of ours, would only leave a hole there.
+pub fn keep_secrets(urls: &[String], waits: &[Wait], secrets: &Secrets) {
+    let mut found: Vec<String> = urls.iter().flat_map(|url| secrets_within(url)).collect();
+    for wait in waits {
+        match &wait.target {
+            Target::Postgres(target) => found.extend(target.password.clone()),
+            Target::S3(target) => found.push(target.secret_key.clone()),
+            _ => {}
+        }
+    }
+    let names: Vec<&str> = waits.iter().map(|wait| wait.name.as_str()).collect();
+    for secret in words::without_words(found, &names) {
+        secrets.add("password", secret.as_bytes());
+    }
 }
 
 /// Waits for all of them at once. Ends at the first that can no longer become ready, or after `total`.

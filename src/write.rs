@@ -17,6 +17,7 @@ mod directory;
 mod folder;
 mod list;
 mod mounts;
+mod owner;
 mod stage;
 
 use std::collections::BTreeSet;
@@ -45,6 +46,9 @@ use stage::{Overwritten, Staged};
 
 /// Folders of somebody who only looks: the files hold secrets.
 const MODE_OF_PRIVATE: u32 = 0o700;
+
+/// No file of a configuration is longer; of an old one no more is compared.
+const LONGEST_OLD: u64 = 16 << 20;
 
 /// User and group of the service; `None` leaves everything to whoever we are.
 pub type Owner = Option<(u32, u32)>;
@@ -247,7 +251,8 @@ fn is_kubernetes_link(folder: &Folder, name: &OsStr) -> bool {
 fn content(folder: &Folder, name: &OsStr) -> io::Result<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let mut content = Vec::new();
-    File::from(openat(folder, name, flags, Mode::empty())?).read_to_end(&mut content)?;
+    // A pipe may have been put there since.
+    File::from(openat(folder, name, flags, Mode::empty())?).take(LONGEST_OLD).read_to_end(&mut content)?;
     Ok(content)
 }
 
@@ -293,6 +298,8 @@ pub enum WriteError {
     NotWritable { path: PathBuf, uid: u32, gid: u32, read_only: bool },
     /// The service's user could not write to a folder that is left as it is.
     Shared { path: PathBuf, uid: u32, mode: u32 },
+    /// A signal asked to stop while a folder was given to the service's user; the next start goes on.
+    Stopped { path: PathBuf },
     /// A file cannot be given to the service's user.
     Owner { path: PathBuf, uid: u32, gid: u32, source: Errno },
 }
@@ -375,6 +382,9 @@ impl fmt::Display for WriteError {
                  name a folder that is the service's alone",
                 path.display()
             ),
+            WriteError::Stopped { path } => {
+                write!(f, "a signal asked to stop while {} was given to the service's user", path.display())
+            }
             WriteError::Owner { path, uid, gid, source } => {
                 write!(f, "cannot give {} to {uid}:{gid}: {}", path.display(), reason(*source))?;
                 f.write_str("\n  add the capability CHOWN, or start the container as that user")

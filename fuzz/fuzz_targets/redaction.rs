@@ -6,7 +6,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (String, String, String)| {
     let (secret, before, after) = input;
-    if secret.len() < 4 || secret.contains('\0') {
+    // Nothing but marks may be read in several ways: only as it stands is it found.
+    let letters = secret.chars().filter(|character| character.is_alphanumeric()).count();
+    if letters < 4 || secret.contains('\0') {
         return;
     }
     let secrets = Secrets::default();
@@ -15,7 +17,9 @@ fuzz_target!(|input: (String, String, String)| {
     let hexadecimal: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
     for spelling in [&secret, &json, &hexadecimal, &percent] {
-        let redacted = secrets.redact(&format!("{before}{spelling}{after}")).into_owned();
+        // Half an escape before it would be one with what is escaped; as it stands, it is found all the same.
+        let apart = if spelling == &secret { "" } else { "\n" };
+        let redacted = secrets.redact(&format!("{before}{apart}{spelling}{apart}{after}")).into_owned();
         // The mark and what stands beside it may look like the secret by chance; a NUL does not.
         let seen = redacted.replace("‹redacted:S›", "\0");
         assert!(!seen.contains(spelling.as_str()), "{spelling:?} in {redacted:?}");

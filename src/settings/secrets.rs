@@ -1,10 +1,15 @@
 //! Whether a value may be what it is: a secret that everybody knows, a path that leads nowhere.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::FileTypeExt as _;
+
 use super::groups::split_group_name;
 use super::sources::Raw;
+use super::telling::Within;
 use super::{Loader, telling};
 use crate::contract::Variable;
-use crate::redact::SHORTEST_SECRET;
+use crate::read;
+use crate::redact::{SHORTEST_SECRET, is_too_short};
 use crate::report::Problem;
 use crate::value::{Exists, ValueType};
 
@@ -39,8 +44,10 @@ impl Loader<'_> {
 
     /// Keeps what is secret inside a value that is none as a whole.
     pub(super) fn keep_secrets_within(&mut self, name: &str, text: &str) {
-        let found = telling::secrets_within(text).into_iter().map(|secret| (name.to_owned(), secret));
-        self.settings.secrets.extend(found);
+        for Within { secret, place } in telling::within(text) {
+            self.settings.places.extend(place.map(|place| (secret.clone(), place)));
+            self.settings.secrets.push((name.to_owned(), secret));
+        }
     }
 
     /// Keeps the secrets inside everything that came in, declared or not: all of it may be printed by somebody.
@@ -54,11 +61,7 @@ impl Loader<'_> {
         for (name, value) in given {
             self.keep_secrets_within(&name, &value);
             let folder = matches!(name.as_str(), "PWD" | "OLDPWD");
-            if !folder
-                && !self.known.contains(&name)
-                && telling::is_secret(&name, &value)
-                && value.len() >= SHORTEST_SECRET
-            {
+            if !folder && !self.known.contains(&name) && telling::is_secret(&name, &value) && !is_too_short(&value) {
                 self.settings.secrets.push((name, value));
             }
         }
@@ -67,15 +70,12 @@ impl Loader<'_> {
     /// A secret of a passthrough that is too short to be found in a text; a declared one is reported by its type. Where
     /// it passes all the same, no value that is it is shown.
     pub(super) fn examine_short_secrets(&mut self) {
-        let is_short = |text: &str| !text.is_empty() && text.len() < SHORTEST_SECRET;
-        let secrets = self.settings.secrets.iter().filter(|(_, secret)| is_short(secret));
-        let short: Vec<(String, String)> = secrets.cloned().collect();
-        for setting in self.settings.settings.iter_mut().filter(|setting| is_short(&setting.shown)) {
-            if short.iter().any(|(_, secret)| *secret == setting.shown) {
-                setting.shown = "‹redacted›".into();
-            }
+        let short = self.settings.secrets.iter().filter(|(_, secret)| !secret.is_empty() && is_too_short(secret));
+        let (names, values): (BTreeSet<String>, BTreeSet<String>) = short.cloned().unzip();
+        for setting in self.settings.settings.iter_mut().filter(|setting| values.contains(&setting.shown)) {
+            setting.shown = "‹redacted›".into();
         }
-        for (name, _) in short {
+        for name in names {
             if !self.is_declared(&name) {
                 let accepted = "at least 4 characters; DL_ALLOW_INSECURE=1 lets this one pass";
                 let problem = Problem::error(name, "is shorter than a secret must be").accepted(accepted);
@@ -152,11 +152,13 @@ fn look_at(path: &str, exists: Exists) -> Result<(), String> {
         Exists::Directory if metadata.is_dir() => Ok(()),
         Exists::Directory => Err("is not a directory".into()),
         Exists::File | Exists::Pem if metadata.is_dir() => Err("is a directory, not a file".into()),
-        Exists::File => std::fs::File::open(path)
+        // What the service reads may be a device; a pipe would give it to us alone.
+        Exists::File if metadata.file_type().is_char_device() => Ok(()),
+        Exists::File => read::open_regular(path.as_ref())
             .map(drop)
             .map_err(|error| format!("cannot be read: {}", crate::env::reason(&error))),
         Exists::Pem => {
-            let text = std::fs::read_to_string(path)
+            let text = read::text(path.as_ref(), read::CERTIFICATES)
                 .map_err(|error| format!("cannot be read: {}", crate::env::reason(&error)))?;
             text.contains("-----BEGIN ").then_some(()).ok_or_else(|| "is not PEM".to_owned())
         }

@@ -5,8 +5,9 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::redact::SHORTEST_SECRET;
+use crate::redact::is_too_short;
 use crate::value::split_words;
+use crate::words;
 
 /// How a name ends that is a password's, whatever the value looks like.
 const PASSWORDS: [&str; 5] = ["password", "passwords", "passwd", "passphrase", "pwd"];
@@ -129,35 +130,50 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// The secrets inside a text: a URL's password, `password=…` in one or in connection properties, `-D…Password=…`, a
-/// private key. As they stand there, and without percent encoding.
+/// The secrets inside a text: a URL's password, `password=…` in one or in connection properties, `-D…Password=…`,
+/// `"password": "…"` in JSON, YAML and headers, `--password …`, a private key. As they stand there, and without percent
+/// encoding. Takes a time that grows with the text and no faster, whatever it holds.
 pub(crate) fn secrets_within(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let urls = text.match_indices("://").map(|(index, mark)| &text[index + mark.len()..]);
-    found.extend(urls.filter_map(password_of_url));
+    within(text).into_iter().map(|within| within.secret).collect()
+}
+
+/// A secret inside a text.
+pub(crate) struct Within {
+    pub secret: String,
+    /// The secret with what stands around it, for one that is a word: `password=nessie`.
+    pub place: Option<String>,
+}
+
+/// The secrets inside a text, and where they stand.
+pub(crate) fn within(text: &str) -> Vec<Within> {
+    let mut found: Vec<Within> = text.split("://").skip(1).filter_map(password_of_url).collect();
     found.extend(password_of_oracle(text));
-    found.extend(text.match_indices('=').flat_map(|(index, _)| secret_parameter(text, index)));
+    found.extend(named_secrets(text));
     if text.contains("-D") {
         let words = split_words(text).unwrap_or_default();
         found.extend(words.iter().filter_map(|word| secret_property(word)));
     }
     found.extend(private_keys(text));
-    let decoded: Vec<String> = found.iter().filter_map(|secret| percent_decoded(secret)).collect();
+    let decoded: Vec<Within> = found.iter().filter_map(|within| percent_decoded(&within.secret)).map(whole).collect();
     found.extend(decoded);
     found
 }
 
+fn whole(secret: String) -> Within {
+    Within { secret, place: None }
+}
+
 /// What must be kept to oneself of a value whose place says where it begins: all of `around`, where the value alone is
 /// too short to be found.
-fn kept(value: &str, around: &str) -> Option<String> {
-    let kept = if value.len() < SHORTEST_SECRET { around } else { value };
-    (!value.is_empty() && kept.len() >= SHORTEST_SECRET).then(|| kept.to_owned())
+fn kept(value: &str, around: &str) -> Option<Within> {
+    let kept = if is_too_short(value) { around } else { value };
+    let place = (value.len() <= words::LONGEST).then(|| around.to_owned());
+    (!value.is_empty() && !is_too_short(kept)).then(|| Within { secret: kept.to_owned(), place })
 }
 
 /// `user:password@host`, the rest of a URL.
-fn password_of_url(rest: &str) -> Option<String> {
+fn password_of_url(rest: &str) -> Option<Within> {
     let word = rest.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>')).next()?;
-    let word = word.split("://").next()?;
     let authority = word.split(['/', '?', '#']).next()?;
     let port =
         |host: &str| host.rsplit_once(':').is_none_or(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
@@ -171,54 +187,201 @@ fn password_of_url(rest: &str) -> Option<String> {
 }
 
 /// `jdbc:oracle:thin:user/password@…`
-fn password_of_oracle(text: &str) -> Option<String> {
+fn password_of_oracle(text: &str) -> Option<Within> {
     let (_, rest) = text.split_once("jdbc:oracle:")?;
     let (user_and_password, _) = rest.split_once(':')?.1.split_once('@')?;
     kept(user_and_password.split_once('/')?.1, user_and_password)
 }
 
-/// `name=value` around the equals sign at `index`: with what may belong to it, and without.
-fn secret_parameter(text: &str, index: usize) -> Vec<String> {
-    let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let begin = text[..index].trim_end_matches(belongs).len();
-    let after = &text[index + 1..];
-    let quote = after.chars().next().filter(|c| matches!(c, '"' | '\''));
-    let value = match quote {
-        Some(quote) => after[1..].split(quote).next().unwrap_or_default(),
-        None => {
-            after.split(|c: char| c.is_whitespace() || matches!(c, '&' | ';' | '"' | '\'')).next().unwrap_or_default()
+/// No name of a secret is longer.
+const LONGEST_NAME: usize = 128;
+/// A secret may hold what looks like further ones, which are looked at so many times: each may be as long as the text.
+const MOST_WITHIN: usize = 2;
+
+/// `name=value`, `name: value` and `--name value`, with what may belong to the value and without.
+fn named_secrets(text: &str) -> Vec<Within> {
+    let mut found = Vec::new();
+    let (mut end_of_value, mut within) = (0, 0);
+    for (index, separator) in text.match_indices(['=', ':', '-']) {
+        let Some(named) = named_value(text, index, separator) else { continue };
+        within = if index < end_of_value { within + 1 } else { 0 };
+        if within <= MOST_WITHIN {
+            let value = named.value(text);
+            end_of_value = end_of_value.max(named.start + value.len());
+            found.extend(named.secrets(text, value));
+        }
+    }
+    found
+}
+
+/// The place of a value whose name says that it may be a secret.
+struct Named<'t> {
+    name: &'t str,
+    /// Where the name begins.
+    begin: usize,
+    /// Where the value begins, after a quote.
+    start: usize,
+    /// What ends the value, where it begins with one; and whether that one was escaped itself.
+    quote: Option<char>,
+    is_escaped: bool,
+    is_mapping: bool,
+}
+
+/// What the separator at `index` gives a name to.
+fn named_value<'t>(text: &'t str, index: usize, separator: &str) -> Option<Named<'t>> {
+    let after = index + separator.len();
+    let (begin, name, start) = match separator {
+        "-" => option(text, index)?,
+        "=" => {
+            let (begin, name) = name_before(text, index)?;
+            let spaced = text[..index].ends_with([' ', '\t']);
+            let blanks = if spaced { blanks(&text[after..]) } else { 0 };
+            (begin, name, after + blanks)
+        }
+        _ => {
+            let (begin, name) = name_before(text, index)?;
+            let blanks = blanks(&text[after..]);
+            // `host:port`, `urn:x:y`.
+            let apart = blanks > 0 || text[after..].starts_with(['"', '\'', '\\']);
+            apart.then_some((begin, name, after + blanks))?
         }
     };
-    if !is_secret(&text[begin..index], value) {
-        return vec![];
+    let escapes = text[start..].bytes().take(8).take_while(|byte| *byte == b'\\').count();
+    let quote = text[start + escapes..].chars().next().filter(|c| matches!(c, '"' | '\''));
+    let start = if quote.is_some() { start + escapes + 1 } else { start };
+    Some(Named { name, begin, start, quote, is_escaped: quote.is_some() && escapes > 0, is_mapping: separator == ":" })
+}
+
+impl<'t> Named<'t> {
+    fn value(&self, text: &'t str) -> &'t str {
+        let rest = &text[self.start..];
+        let ends = |c: char| match self.quote {
+            Some(quote) => c == quote,
+            None if self.is_mapping => matches!(c, '\n' | '\r' | '"' | '\''),
+            None => c.is_whitespace() || matches!(c, '&' | ';' | '"' | '\''),
+        };
+        let mut escaped = false;
+        let end = rest.find(|c: char| {
+            let ends = ends(c) && !escaped;
+            escaped = c == '\\' && !escaped && self.quote.is_some() && !self.is_escaped;
+            ends
+        });
+        let value = &rest[..end.unwrap_or(rest.len())];
+        if self.quote.is_some() { value.trim_end_matches('\\') } else { value.trim_end() }
     }
-    let whole = &text[begin..index + 1 + quote.map_or(0, char::len_utf8) + value.len()];
-    let shorter =
-        value.split([',', '#']).next().filter(|shorter| *shorter != value && shorter.len() >= SHORTEST_SECRET);
-    kept(value, whole).into_iter().chain(shorter.map(str::to_owned)).collect()
+
+    fn secrets(&self, text: &str, value: &str) -> Vec<Within> {
+        let value = credentials(value);
+        let nothing = self.is_mapping
+            && self.quote.is_none()
+            && (matches!(value.split([',', '}', ' ']).next(), Some("null" | "~"))
+                || value.starts_with(['{', '[', '|', '>', '&', '*', '!']));
+        if nothing || !is_secret(self.name, value) {
+            return vec![];
+        }
+        let begin = value.as_ptr() as usize - text.as_ptr() as usize;
+        let marks: &[char] = if self.is_mapping { &[',', '#', '}', ']', ';', ' '] } else { &[',', '#'] };
+        let around = |value: &str| &text[self.begin..begin + value.len()];
+        let shorter = value.split(marks).next().filter(|_| self.quote.is_none());
+        let shorter = shorter.filter(|shorter| *shorter != value && !is_too_short(shorter));
+        let found = [Some(value), shorter].into_iter().flatten();
+        found.filter_map(|value| kept(value, around(value))).collect()
+    }
+}
+
+/// Without the scheme (RFC 9110, 11.1): `Bearer …`.
+fn credentials(value: &str) -> &str {
+    let (scheme, rest) = value.split_once(' ').unwrap_or(("", value));
+    let known = ["basic", "bearer", "digest", "token", "apikey"];
+    if known.iter().any(|known| scheme.eq_ignore_ascii_case(known)) { rest.trim_start() } else { value }
+}
+
+/// The name that ends before `index`, in quotes or not, where it may be a secret's.
+fn name_before(text: &str, index: usize) -> Option<(usize, &str)> {
+    let before = text[..index].trim_end_matches([' ', '\t']);
+    let end = before.strip_suffix(['"', '\'']).map_or(before, |inner| inner.trim_end_matches('\\')).len();
+    let length = text.as_bytes()[..end].iter().rev().take(LONGEST_NAME).take_while(|byte| is_of_name(**byte)).count();
+    let name = &text[end - length..end];
+    may_name_a_secret(name).then_some((end - length, name))
+}
+
+/// The option whose first dash is at `index`, and where its value begins: in the next word, of a list or a line.
+fn option(text: &str, index: usize) -> Option<(usize, &str, usize)> {
+    if text[..index].bytes().next_back().is_some_and(is_of_name) {
+        return None;
+    }
+    let rest = &text[index..];
+    let length = rest.bytes().take(LONGEST_NAME).take_while(|byte| is_of_name(*byte)).count();
+    let name = rest[..length].trim_start_matches('-');
+    let between = rest[length..].bytes().take(32).take_while(|byte| b" \t\r\n,\"'\\-".contains(byte)).count();
+    let between = &rest[length..length + between];
+    // The last quote, and the dash of a password that begins with one, are the value's.
+    let separator = between.trim_end_matches(['-', '"', '\'', '\\']).len();
+    let list = between[..separator].ends_with('-');
+    let apart = separator > 0 || between.len() > separator && list;
+    (apart && may_name_a_secret(name)).then_some((index, name, index + length + separator))
+}
+
+fn blanks(text: &str) -> usize {
+    text.len() - text.trim_start_matches([' ', '\t']).len()
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+/// Whether it is worth taking the name apart.
+fn may_name_a_secret(name: &str) -> bool {
+    const STEMS: [&str; 11] =
+        ["pass", "pwd", "secret", "token", "credential", "key", "string", "sig", "auth", "headers", "jaas"];
+    name.len() > 2 && {
+        let lower = name.to_ascii_lowercase();
+        STEMS.iter().any(|stem| lower.contains(stem))
+    }
 }
 
 /// The value of `-Dname=value`, one argument of java.
-fn secret_property(word: &str) -> Option<String> {
+fn secret_property(word: &str) -> Option<Within> {
     let (name, value) = word.strip_prefix("-D")?.split_once('=')?;
     is_secret(name, value).then(|| kept(value, word))?
 }
 
-/// PEM blocks (RFC 7468) that hold a private key.
-fn private_keys(text: &str) -> impl Iterator<Item = String> {
-    text.match_indices("-----BEGIN ").filter_map(|(start, _)| {
-        let block = &text[start..];
-        let label = block.lines().next()?.trim_end();
-        let end =
-            block.find("-----END ").map_or(block.len(), |end| end + block[end..].lines().next().unwrap_or("").len());
-        label.contains("PRIVATE KEY-----").then(|| block[..end].to_owned())
-    })
+/// PEM blocks (RFC 7468) that hold a private key, each to its end, or to where the next one begins.
+fn private_keys(text: &str) -> Vec<Within> {
+    let mut found = Vec::new();
+    let frames: Vec<(usize, bool)> = text
+        .match_indices("-----")
+        .filter_map(|(index, dashes)| {
+            let after = &text[index + dashes.len()..];
+            after.starts_with("BEGIN ").then_some((index, true)).or(after.starts_with("END ").then_some((index, false)))
+        })
+        .collect();
+    for (position, (start, begins)) in frames.iter().enumerate() {
+        let label: &str = label(&text[*start..]);
+        if !begins || !label.ends_with("PRIVATE KEY-----") {
+            continue;
+        }
+        let end = match frames.get(position + 1) {
+            Some((next, true)) => *next,
+            Some((next, false)) => next + self::label(&text[*next..]).len(),
+            None => text.len(),
+        };
+        found.push(whole(text[*start..end].to_owned()));
+    }
+    found
+}
+
+/// `-----BEGIN RSA PRIVATE KEY-----`, at the beginning of a text.
+fn label(text: &str) -> &str {
+    let dashes =
+        text.bytes().enumerate().skip(5).take(64).find(|(index, _)| text.as_bytes()[*index..].starts_with(b"-----"));
+    dashes.map_or("", |(index, _)| &text[..index + 5])
 }
 
 /// Without percent encoding; `None` where there is none.
 fn percent_decoded(text: &str) -> Option<String> {
     let decoded = percent_decode_str(text).decode_utf8().ok()?;
-    (decoded != text && decoded.len() >= SHORTEST_SECRET).then(|| decoded.into_owned())
+    (decoded != text && !is_too_short(&decoded)).then(|| decoded.into_owned())
 }
 
 #[cfg(test)]
@@ -383,6 +546,29 @@ mod tests {
             ("ScramLoginModule required username=\"u\" password=\"with blank\";", vec!["with blank"]),
             ("AccountName=x;AccountKey=abcd==;EndpointSuffix=y", vec!["abcd=="]),
             ("a=b\napi-key=hunter55,c=d#e", vec!["hunter55,c=d#e", "hunter55"]),
+            (r#"{"user":"a","password":"hunter66","x":1}"#, vec!["hunter66"]),
+            (r#"{"password" : "hunt\"er77" }"#, vec![r#"hunt\"er77"#]),
+            (r#""{\"client_secret\":\"hunter88\"}""#, vec!["hunter88"]),
+            ("user: a\npassword: hunter99 # it\nb: c", vec!["hunter99 # it", "hunter99"]),
+            ("{user: a, password: hunter10}", vec!["hunter10}", "hunter10"]),
+            ("  'token': 'hunter11'", vec!["hunter11"]),
+            ("Authorization: Bearer hunter12", vec!["hunter12"]),
+            (
+                "-H \"X-Api-Key: hunter13\" -H 'Proxy-Authorization: Basic aHVudGVyMTQ='",
+                vec!["hunter13", "aHVudGVyMTQ="],
+            ),
+            ("connect --user a --password hunter15 --verbose", vec!["hunter15"]),
+            ("connect --password 'hunter 16'", vec!["hunter 16"]),
+            (r#"["--password", "hunter17", "-x"]"#, vec!["hunter17"]),
+            ("- --client-secret\n- hunter18\n- -x", vec!["hunter18"]),
+            ("password = hunter19\nuser = x", vec!["hunter19"]),
+            (
+                r#"{"private_key": "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"}"#,
+                vec![
+                    r"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n",
+                    r"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----",
+                ],
+            ),
             (
                 "cert\n-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----",
                 vec!["-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----"],
@@ -404,8 +590,50 @@ mod tests {
             "password=",
             "= == ://@ ://:@",
             "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----",
+            "urn:nessie-secret:quarkus:x",
+            "{\"password\": null, \"token\": {\"a\": 1}, \"secret\":\"\"}",
+            "token: 30\nsecret:\n  name: x",
+            "--password-file /run/secrets/x --verify-token true --max-tokens 12345678",
+            "a --password",
         ] {
             assert_eq!(secrets_within(text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_any_kind_is_looked_through_in_linear_time_and_room() {
+        let parts = [
+            "a=",
+            "password=",
+            "password: ",
+            "\"password\":\"",
+            "--password ",
+            "-",
+            "://",
+            "://u:p@",
+            "://a:b",
+            "-D",
+            "-Da=",
+            "-----BEGIN PRIVATE KEY-----\n",
+            "-----BEGIN ",
+            "-----",
+            "jdbc:oracle:",
+            "authorization: bearer ",
+            "password",
+            "ä=",
+            "a.b-",
+            "\\\"token\\\":",
+            " ",
+            "secret-key=",
+            "%70assword=",
+            "- ",
+        ];
+        for part in parts {
+            let text = part.repeat((1 << 18) / part.len());
+            let begun = std::time::Instant::now();
+            let room: usize = secrets_within(&text).iter().map(String::len).sum();
+            assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{part} {:?}", begun.elapsed());
+            assert!(room <= 2 << 20, "{part} {room}");
         }
     }
 

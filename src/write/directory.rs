@@ -1,19 +1,15 @@
 //! Directories: made, owned with all that is in them, and proven writable for the service.
 
-use std::ffi::{CStr, OsStr};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat};
-use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchown, fchownat, getegid, geteuid};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod};
+use nix::unistd::{AccessFlags, faccessat, getegid, geteuid};
 
 use super::folder::{self, Folder, Links, New, kind_of, tolerated};
 use super::mounts::Mounts;
-use super::{Owner, WriteError, folder_of, kind};
+use super::{Owner, WriteError, folder_of, kind, owner};
 use crate::plan::Directory;
 use crate::system;
 
@@ -78,19 +74,16 @@ fn check_is_folder(path: &Path) -> Result<(), WriteError> {
     }
 }
 
-const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC).union(OFlag::O_RDONLY);
-
 fn take_over(folder: &Folder, directory: &Directory, owner: Owner, mounts: &Mounts) -> Result<(), WriteError> {
     let path = &directory.path;
     let failed = |source| WriteError::Folder { path: path.clone(), source };
     let stat = folder.stat().map_err(failed)?;
     let readable = folder.readable().map_err(failed)?;
-    if let Some((uid, gid)) = owner {
-        let mut walk = Walk { uid, gid, device: stat.st_dev, mounts, given: 0, refused: 0 };
-        walk.give(&stat, || fchown(&readable, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))).map_err(failed)?;
-        let entries = folder.readable().and_then(Dir::from_fd).map_err(failed)?;
-        walk.give_entries(entries, path).map_err(failed)?;
-        walk.tell(path);
+    if let Some(owner) = owner {
+        owner::give(&readable, path, owner, mounts).map_err(|error| match error {
+            Errno::EINTR => WriteError::Stopped { path: path.clone() },
+            error => failed(error),
+        })?;
     }
     if stat.st_mode & 0o777 != directory.mode & 0o777 {
         // A volume's set-group-ID bit (Kubernetes fsGroup) stays.
@@ -98,74 +91,6 @@ fn take_over(folder: &Folder, directory: &Directory, owner: Owner, mounts: &Moun
         tolerated(fchmod(&readable, Mode::from_bits_truncate(mode))).map_err(failed)?;
     }
     Ok(())
-}
-
-/// Gives a tree to one user. Relative to open folders all the way, so that nobody can swap a link in; only what
-/// differs is touched, and other mounts are not entered.
-struct Walk<'mounts> {
-    uid: u32,
-    gid: u32,
-    device: libc::dev_t,
-    mounts: &'mounts Mounts,
-    given: u64,
-    refused: u64,
-}
-
-impl Walk<'_> {
-    fn give_entries(&mut self, mut folder: Dir, path: &Path) -> Result<(), Errno> {
-        let descriptor = folder.as_fd().try_clone_to_owned().map_err(|error| super::errno(&error))?;
-        for entry in folder.iter() {
-            let entry = entry?;
-            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                self.give_entry(&descriptor, entry.file_name(), path)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn give_entry(&mut self, folder: &OwnedFd, name: &CStr, path: &Path) -> Result<(), Errno> {
-        let stat = match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Err(Errno::ENOENT) => return Ok(()), // gone since
-            other => other?,
-        };
-        let path = path.join(OsStr::from_bytes(name.to_bytes()));
-        if stat.st_dev != self.device || self.mounts.contains(&path) {
-            return Ok(());
-        }
-        let (uid, gid) = (Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)));
-        self.give(&stat, || fchownat(folder, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW))?;
-        if kind_of(&stat) != SFlag::S_IFDIR {
-            return Ok(());
-        }
-        match Dir::openat(folder, name, FOLDER, Mode::empty()) {
-            Ok(inner) => self.give_entries(inner, &path),
-            Err(Errno::EACCES | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn give(&mut self, stat: &FileStat, chown: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
-        if (stat.st_uid, stat.st_gid) == (self.uid, self.gid) {
-            return Ok(());
-        }
-        match chown() {
-            Ok(()) => self.given += 1,
-            Err(Errno::ENOENT) => {}
-            Err(Errno::EPERM | Errno::EACCES | Errno::EROFS) => self.refused += 1,
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn tell(&self, path: &Path) {
-        let (path, uid, gid) = (path.display(), self.uid, self.gid);
-        if self.given > 0 {
-            tracing::info!("gave {} entries of {path} to {uid}:{gid}", self.given);
-        }
-        if self.refused > 0 {
-            tracing::warn!("not allowed to give {} entries of {path} to {uid}:{gid}", self.refused);
-        }
-    }
 }
 
 /// access(2) knows groups, ACLs and read-only mounts, but only asks for ourselves; for another user the mode says it.

@@ -1,7 +1,7 @@
 //! What is mounted where, as far as writing needs to know.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,11 @@ impl Mounts {
     pub(super) fn contains(&self, path: &Path) -> bool {
         // Finding out what a path really is costs a few system calls: only for a name that some mount point has.
         self.points.iter().any(|point| point.file_name() == path.file_name()) && self.contains_resolved(path)
+    }
+
+    /// Whether something is mounted at this entry of a folder.
+    pub(super) fn contains_in(&self, folder: &Path, name: &OsStr) -> bool {
+        self.points.iter().any(|point| point.file_name() == Some(name)) && self.contains_resolved(&folder.join(name))
     }
 
     fn contains_resolved(&self, path: &Path) -> bool {

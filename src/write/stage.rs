@@ -240,7 +240,7 @@ impl Overwritten {
 fn open_in_place(path: &Path, links: Links) -> Result<File, WriteError> {
     let failed = |source| WriteError::File { path: path.to_owned(), source };
     let folder = folder::find(folder_of(path), links)?.ok_or_else(|| failed(Errno::ENOENT))?;
-    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     openat(&folder, path.file_name().unwrap_or_default(), flags, Mode::empty()).map(File::from).map_err(failed)
 }
 

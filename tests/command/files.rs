@@ -2,7 +2,7 @@
 
 use crate::LONG;
 use crate::demo::{Demo, STOP};
-use crate::support::{Ended, Running};
+use crate::support::{Ended, Folder, Running, entry, until};
 use nix::sys::stat::Mode;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
@@ -287,4 +287,109 @@ fn a_file_that_a_later_configuration_is_without_is_shown_by_the_diff_and_removed
     let line = format!("removed {}, which an earlier configuration had and this one has not", path.display());
     assert_eq!(ended.stderr.matches(&line).count(), 1, "{}", ended.stderr);
     assert!(!path.exists() && demo.file().exists());
+}
+
+/// A pipe nobody writes to is told of, and not waited for; and so is a file without an end.
+#[test]
+fn a_pipe_or_a_device_in_place_of_a_file_is_an_error_and_not_waited_for() {
+    let folder = Folder::new("pipes");
+    let pipe = folder.path().join("pipe").display().to_string();
+    nix::unistd::mkfifo(Path::new(&pipe), Mode::S_IRWXU).unwrap();
+    for (service, variable) in
+        [("trino", "TRINO_HTTPS_KEYSTORE_PATH"), ("nessie", "S3_CA_CERTIFICATE"), ("minio", "MINIO_CONFIG_ENV_FILE")]
+    {
+        let mut command = entry(&["check-env", "--service", service]);
+        command.env(variable, &pipe);
+        let ended = Running::start(command).ended(LONG);
+        assert_eq!(ended.code(), 78, "{}", ended.stderr);
+        let why = format!("{variable} names {pipe}, which cannot be read: it is a pipe, not a file\n");
+        assert!(ended.stdout.contains(&why), "{}", ended.stdout);
+    }
+    let mut command = entry(&["check-env", "--service", "nessie"]);
+    command.env("S3_CA_CERTIFICATE", "/dev/zero");
+    let ended = Running::start(command).ended(LONG);
+    assert!(
+        ended.stdout.contains("S3_CA_CERTIFICATE names /dev/zero, which cannot be read: it is a device"),
+        "{}",
+        ended.stdout
+    );
+    let ended = Running::start(entry(&["check-env", "--service", "nessie", "--env-file", "/dev/zero"])).ended(LONG);
+    assert_eq!((ended.code(), ended.stderr.as_str()), (64, "dl-entry: /dev/zero is larger than 4 MiB\n"));
+    let waiting = Running::start(entry(&["check-env", "--service", "nessie", "--env-file", &pipe]));
+    until(LONG, "it waits for the env file", || has_open(&waiting, &pipe).then_some(()));
+    waiting.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(waiting.ended(LONG).code(), 143);
+}
+
+fn has_open(running: &Running, path: &str) -> bool {
+    let folder = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).into_iter().flatten().flatten();
+    folder.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|target| target == Path::new(path))
+}
+
+/// `DL_SERVICE` of an env file counts, and that of the process where the file has none.
+#[test]
+fn the_service_may_be_named_in_an_env_file_or_beside_it() {
+    let folder = Folder::new("env-file-service");
+    let (named, other) = (folder.path().join("named"), folder.path().join("other"));
+    std::fs::write(&named, "DL_SERVICE=trino\n").unwrap();
+    std::fs::write(&other, "A=b\n").unwrap();
+    for (file, service, expected) in
+        [(&named, None, "trino"), (&other, Some("nessie"), "nessie"), (&named, Some("nessie"), "trino")]
+    {
+        let mut command = entry(&["check-env", "--env-file", &file.display().to_string(), "--format", "json"]);
+        command.envs(service.map(|service| ("DL_SERVICE", service)));
+        let ended = Running::start(command).ended(LONG);
+        assert!(ended.stdout.contains(&format!("\"service\":\"{expected}\"")), "{}{}", ended.stdout, ended.stderr);
+    }
+}
+
+/// A folder of many entries is given to the service's user while signals are honoured; the next start goes on.
+#[test]
+fn a_request_to_stop_ends_the_walk_through_a_folder_of_data() {
+    let folder = Folder::new("walked");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let names: Vec<_> = (0..60_000).map(|index| data.join(index.to_string())).collect();
+    names.iter().for_each(|name| drop(std::fs::File::create(name).unwrap()));
+    let demo = Demo::new(&format!("{STOP}[[directory]]\npath = \"{}\"\nmode = \"0750\"\n", data.display()));
+    let running = Running::start(demo.entry(&[]));
+    let owner = |path: &Path| path.metadata().unwrap().uid();
+    let deadline = std::time::Instant::now() + LONG;
+    while owner(&data) == 0 {
+        assert!(std::time::Instant::now() < deadline, "{}", running.stderr());
+        std::thread::yield_now();
+    }
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    let ended = running.ended(LONG);
+    assert_eq!(ended.code(), 143, "{}", ended.stderr);
+    assert!(names.iter().any(|name| owner(name) == 0), "all were given before the signal was honoured");
+    let mut command = demo.entry(&[]);
+    command.env("DEMO_SCRIPT", "exit 0");
+    let ended = Running::start(command).ended(LONG);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(names.iter().all(|name| owner(name) != 0));
+}
+
+/// What cannot be looked into may hold the service: its absence is not what is told.
+#[test]
+fn a_service_file_or_folder_that_cannot_be_read_is_named() {
+    let demo = Demo::new(STOP);
+    let run = |script: &str, arguments: &[&str]| {
+        let binary = crate::support::binary();
+        let words = [&["sh", "-ec", script, "sh", binary.to_str().unwrap()], arguments].concat();
+        let mut command = demo.command(&words);
+        command.env_remove("DL_SERVICE");
+        let ended = Running::start(command).ended(LONG);
+        (ended.code(), ended.stderr)
+    };
+    let service = "mkfifo /etc/dl-entry/service; exec \"$@\"";
+    let why = "dl-entry: /etc/dl-entry/service cannot be read: it is a pipe, not a file\n  \
+               it says which service to run: make it readable, or set DL_SERVICE\n";
+    assert_eq!(run(service, &["check-env"]), (64, why.to_owned()));
+    let folder = "rm /etc/dl-entry/services; ln -s services /etc/dl-entry/services; exec \"$@\"";
+    let why = "dl-entry: /etc/dl-entry/services/demo/service.toml cannot be read: ";
+    let (code, stderr) = run(folder, &["check-env", "--service", "demo"]);
+    assert!(code == 64 && stderr.starts_with(why), "{code} {stderr}");
+    let (code, stderr) = run(folder, &["services"]);
+    assert!(code == 78 && stderr.starts_with("dl-entry: /etc/dl-entry/services cannot be read: "), "{code} {stderr}");
 }

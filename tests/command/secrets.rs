@@ -3,6 +3,8 @@
 use crate::LONG;
 use crate::support::{Ended, Folder, Running, entry};
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -108,13 +110,13 @@ fn a_secret_that_no_contract_declares_is_not_shown() {
 fn a_password_that_is_a_word_of_the_report_leaves_it_whole() {
     let folder = Folder::new("words");
     for password in ["true", "false", "source", "variable", "value"] {
-        let variables = [&CATALOG[..], &[(PASSWORD, password)]].concat();
+        let variables = [&CATALOG[..], &[(PASSWORD, password), ("DL_ALLOW_INSECURE", "1")]].concat();
         let report = ended(&["check-env", "--format", "json"], "trino", &folder, &variables);
         let report: Value = serde_json::from_str(&report.stdout).unwrap_or_else(|why| panic!("{password}: {why}"));
-        assert_eq!(
-            (&report["service"], &report["ok"], &report["problems"]),
-            (&json!("trino"), &json!(true), &json!([]))
-        );
+        assert_eq!((&report["service"], &report["ok"]), (&json!("trino"), &json!(true)));
+        let problems = report["problems"].as_array().unwrap();
+        let message = problems[0]["message"].as_str().unwrap();
+        assert!(message.starts_with("is not a safe secret: it is ") && problems.len() == 1, "{problems:?}");
         let value = report["values"].as_array().unwrap().iter().find(|value| value["variable"] == PASSWORD).unwrap();
         let expected = json!({"variable": PASSWORD, "value": "‹redacted›", "source": "environment", "secret": true});
         assert_eq!(*value, expected);
@@ -217,4 +219,123 @@ fn the_private_key_of_a_keystore_is_in_no_output() {
     assert!(printed.contains(expected), "{printed}");
     // A password may be among them.
     assert!(printed.contains("jvm.config (0600)\n"), "{printed}");
+}
+
+/// A word that everybody reads is no secret: it is refused, and no text has a hole where the word stands.
+#[test]
+fn a_password_that_is_a_word_of_public_texts_is_refused_and_spoils_no_text() {
+    let folder = Folder::new("words-refused");
+    for password in ["trino", "environment", "lakehouse", "config.properties"] {
+        let variables = [&CATALOG[..], &[(PASSWORD, password)]].concat();
+        let refused = ended(&["check-env"], "trino", &folder, &variables);
+        assert_eq!(refused.code(), 78, "{password} {}", refused.stdout);
+        assert!(refused.stdout.contains(&format!("{PASSWORD} is not a safe secret: it is ")), "{}", refused.stdout);
+        assert!(!refused.stdout.contains("‹redacted"), "{}", refused.stdout);
+        let allowed = [&variables[..], &[("DL_ALLOW_INSECURE", "1"), ("SOME_TOKEN", password)]].concat();
+        let reference = [&CATALOG[..], &[(PASSWORD, "hunter22"), ("DL_ALLOW_INSECURE", "1")]].concat();
+        for arguments in [&["explain"][..], &["render"]] {
+            let texts = [&allowed, &reference].map(|variables| ended(arguments, "trino", &folder, variables).stdout);
+            let mark = format!("‹redacted:{PASSWORD}›");
+            let [shown, expected] =
+                texts.map(|text| text.replace(&mark, "‹redacted›").replace("‹redacted:SOME_TOKEN›", "‹redacted›"));
+            assert_eq!(shown, expected, "{password} {arguments:?}");
+        }
+        let report = ended(&["check-env", "--format", "json"], "trino", &folder, &allowed);
+        assert!(!report.stdout.contains("‹redacted:"), "{password} {}", report.stdout);
+    }
+    let same = [&CATALOG[..2], &[("TRINO_CATALOG_PG_CONNECTION_USER", "kestrel"), (PASSWORD, "kestrel")]].concat();
+    let refused = ended(&["check-env"], "trino", &folder, &same);
+    let why = format!("{PASSWORD} is not a safe secret: it is the same as TRINO_CATALOG_PG_CONNECTION_USER\n");
+    assert!(refused.stdout.contains(&why), "{}", refused.stdout);
+}
+
+/// A word that is the password inside a URL is hidden where it stands there, and nowhere else.
+#[test]
+fn a_word_that_is_a_password_inside_a_value_is_hidden_there_alone() {
+    let folder = Folder::new("words-within");
+    let variables = [
+        ("NESSIE_URI", "http://nessie:catalog@nessie:19120/api/v2"),
+        ("S3_ACCESS_KEY", "kestrel"),
+        ("S3_SECRET_KEY", "hunter22"),
+    ];
+    let report = ended(&["check-env", "--format", "json"], "trino", &folder, &variables);
+    assert!(!report.stdout.contains("nessie:catalog@"), "{}", report.stdout);
+    assert!(report.stdout.contains("nessie:19120/api/v2"), "{}", report.stdout);
+}
+
+/// Secrets in the forms of other programs: a document, a header, a command.
+#[test]
+fn a_secret_in_json_yaml_or_an_option_is_not_shown() {
+    let secrets = ["hunter11", "hunter22", "hunter33", "hunter44", "hunter55"];
+    let variables = [
+        &CATALOG[..],
+        &[
+            (PASSWORD, "hunter99"),
+            ("TRINO_CATALOG_PG__some.settings", r#"{"user":"a","password":"hunter11"}"#),
+            ("TRINO_CATALOG_PG__some.header", "Authorization: Bearer hunter22"),
+            ("TRINO_CATALOG_PG__some.command", "connect --password hunter33 --verbose"),
+            ("TRINO_CATALOG_PG__some.yaml", "{user: a, token: hunter44}"),
+            ("SOMETHING", r#"{"client_secret": "hunter55"}"#),
+        ],
+    ]
+    .concat();
+    assert_in_no_output("trino", &variables, &secrets);
+}
+
+/// A PostgreSQL server that answers every login with this.
+fn postgres_that_says(message: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let fields = format!("SFATAL\0VFATAL\0C57P03\0M{message}\0\0");
+            let length = (fields.len() as u32 + 4).to_be_bytes();
+            let _ = stream.write_all(&[b"E", &length[..], fields.as_bytes()].concat());
+        }
+    });
+    port
+}
+
+/// A server that repeats the password where its words are cut, or with its blanks in another number.
+#[test]
+fn a_server_that_repeats_a_password_shows_nothing_of_it() {
+    let folder = Folder::new("repeats");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "hunter  22kestrel\n").unwrap();
+    for said in ["hunter  22kestrel", "hunter%20%2022kestrel", "hunter 22kestrel"] {
+        let port = postgres_that_says(format!("{} {said}", "x".repeat(188)));
+        let server = format!("127.0.0.1:{port}/d?sslmode=disable");
+        let in_file = format!("postgres://u@{server}&password-file={}", file.display());
+        for url in [format!("postgres://u:hunter%20%2022kestrel@{server}"), in_file] {
+            let ended = Running::start(entry(&["wait", &url, "--timeout", "500ms"])).ended(LONG);
+            assert_eq!(ended.code(), 69, "{}", ended.stderr);
+            assert!(ended.stderr.contains("xxxx ‹redact"), "{}", ended.stderr);
+            assert!(!ended.stderr.contains("hunt"), "{}", ended.stderr);
+        }
+    }
+}
+
+/// Whoever may name a variable writes no line of the log, and steers no terminal.
+#[test]
+fn the_name_of_a_variable_makes_no_line_and_steers_no_terminal() {
+    let folder = folder_with_java();
+    let name = "MY\u{1b}[2J\nERROR_TOKEN";
+    let variables =
+        [&CATALOG[..], &[(PASSWORD, "hunter22"), (name, "hunter33"), ("TRINO_\u{1b}\nX", "hunter33")]].concat();
+    let further = [
+        ("TRINO_CATALOG_PG__a.\u{1b}\nb", "hunter33"),
+        ("TRINO_CONFIG__node.\u{1b}\nid", "x"),
+        ("DL_\u{1b}\nX", "x"),
+        ("TRINO_NODE_ENVIRONMENT", "a\u{1b}\nb"),
+    ];
+    for variables in further.map(|one| [&variables[..], &[one]].concat()) {
+        for arguments in COMMANDS.into_iter().filter(|arguments| !arguments.contains(&"json")) {
+            let ended = ended(arguments, "trino", &folder, &variables);
+            for text in [&ended.stdout, &ended.stderr] {
+                assert!(!text.contains('\u{1b}') && !text.contains("\nERROR"), "{arguments:?} {text:?}");
+            }
+        }
+    }
 }

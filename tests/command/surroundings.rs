@@ -80,13 +80,15 @@ fn users_files_that_are_missing_or_broken_do_not_keep_the_number_from_working() 
 /// Behaviours: 60.
 #[test]
 fn users_files_that_cannot_be_read_are_an_error_for_a_name_and_none_for_a_number() {
-    for (broken, file) in
-        [("rm /etc/passwd; mkdir /etc/passwd", "/etc/passwd"), ("rm /etc/group; mkdir /etc/group", "/etc/group")]
-    {
+    for (broken, file, kind) in [
+        ("rm /etc/passwd; mkdir /etc/passwd", "/etc/passwd", "directory"),
+        ("rm /etc/group; mkdir /etc/group", "/etc/group", "directory"),
+        ("rm /etc/passwd; mkfifo /etc/passwd", "/etc/passwd", "pipe"),
+    ] {
         let demo = Demo::new(STOP);
         let refused = after(&demo, broken, "id -u; id -g");
         let expected = format!(
-            "dl-entry: {file} cannot be read: is a directory\n  it says who shusr is: make it readable for root\n"
+            "dl-entry: {file} cannot be read: it is a {kind}, not a file\n  it says who shusr is: make it readable for root\n"
         );
         assert_eq!((refused.code(), refused.stderr.as_str()), (77, expected.as_str()));
         let contract = demo.join("services/demo/service.toml");

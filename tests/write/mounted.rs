@@ -341,3 +341,34 @@ fn a_folder_that_others_use_keeps_its_owner_and_mode_and_what_is_in_it() {
     ];
     assert_eq!(told(&said), error);
 }
+
+/// A tree of any depth is given with few descriptors: each key of an object store may be hundreds of folders deep.
+#[test]
+fn a_tree_deeper_than_there_are_descriptors_is_given() {
+    let said = script(
+        r#"mount -t tmpfs none $D; mkdir $D/data; cd $D/data
+        python3 -c 'import os
+for _ in range(2500):
+    os.mkdir("dd"); open("file", "w").close(); os.chdir("dd")
+'
+        cd $D; (ulimit -n 48; $W --owner 1000:1000 --directory $D/data 750)
+        find data ! -uid 1000 | wc -l; find data | wc -l; rm -rf data"#,
+    );
+    assert_eq!(said.stdout, "0\n5001\n");
+    assert_eq!(told(&said), ["gave 5001 entries of $D/data to 1000:1000"]);
+}
+
+/// A folder whose walk was finished is not walked again, until its mark or its owner says otherwise.
+#[test]
+fn a_folder_that_was_given_is_not_walked_at_the_next_start() {
+    let said = script(
+        r#"mkdir -p $D/data/inner; give() { $W --owner $1 --directory $D/data 750; }
+        python3 -c 'import os; os.setxattr("'$D'", "user.test", b"")' && echo marks
+        give 1000:1000; touch $D/data/late; give 1000:1000; stat -c %u $D/data/late
+        python3 -c 'import os; os.removexattr("'$D'/data", "user.dl-entry.owner")' || true
+        give 1000:1000; stat -c %u $D/data/late; give 2000:2000; stat -c %u $D/data/late
+        touch $D/data/later; chown 0:0 $D/data; give 2000:2000; stat -c %u $D/data/later"#,
+    );
+    let late = if said.stdout.starts_with("marks\n") { "marks\n0\n" } else { "1000\n" };
+    assert_eq!(said.stdout, format!("{late}1000\n2000\n2000\n"), "{}", said.stderr);
+}
