@@ -616,7 +616,12 @@ impl Contract {
         mistakes.extend(self.families.iter().flat_map(|family| {
             let forms = family.keys.values().filter(|form| !form.is_empty() && !self.forms.contains_key(*form));
             let forms = forms.map(|form| format!("{}: no form is called {form}", family.prefix));
-            let keys = family.needs.iter().chain(&family.enable).chain(family.together.iter().flatten()).filter(|key| !family.keys.contains_key(*key));
+            let keys = family
+                .needs
+                .iter()
+                .chain(&family.enable)
+                .chain(family.together.iter().flatten())
+                .filter(|key| !family.keys.contains_key(*key));
             let keys = keys.map(|key| format!("{}: {key} is not among its keys", family.prefix));
             forms.chain(keys).map(|why| (family.prefix.clone(), why)).collect::<Vec<_>>()
         }));

@@ -25,7 +25,9 @@ impl Loader<'_> {
         for name in &passthrough.options {
             let text = self.environment.get(name).and_then(|text| text.to_str()).unwrap_or_default();
             for word in split_words(text).unwrap_or_default() {
-                let Some((key, value)) = word.strip_prefix("-D").and_then(|word| word.split_once('=')) else { continue };
+                let Some((key, value)) = word.strip_prefix("-D").and_then(|word| word.split_once('=')) else {
+                    continue;
+                };
                 let taken = passthrough.literal.iter().any(|prefix| key.starts_with(prefix.as_str()));
                 // What a variable says is never a reference: only java has it then.
                 if taken && (self.owner_of(passthrough, key).is_none() || is_adopted(value)) {

@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn what_is_well_formed_reaches_the_service_without_a_word() {
-        let pairs = [("DEMO_HOOK_ENABLE_A", "on"), ("DEMO_HOOK_ENDPOINT_A", "http://a"), ("DEMO_LDAP_SERVER_ADDR", "x")];
+        let pairs =
+            [("DEMO_HOOK_ENABLE_A", "on"), ("DEMO_HOOK_ENDPOINT_A", "http://a"), ("DEMO_LDAP_SERVER_ADDR", "x")];
         let (problems, inherited) = run(&pairs);
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(inherited, ["DEMO_HOOK_ENABLE_A", "DEMO_HOOK_ENDPOINT_A", "DEMO_LDAP_SERVER_ADDR"]);
@@ -210,10 +211,12 @@ mod tests {
     #[test]
     fn a_misspelt_name_is_named_and_says_what_comes_of_it() {
         let (problems, _) = run(&[("DEMO_LDAP_USER_BASE", "x")]);
-        let meant = "DEMO_LDAP_USER_BASE is not a variable of demo, which turns LDAP off: did you mean DEMO_LDAP_USER_BASE_DN?";
+        let meant =
+            "DEMO_LDAP_USER_BASE is not a variable of demo, which turns LDAP off: did you mean DEMO_LDAP_USER_BASE_DN?";
         assert_eq!(problems, [meant]);
         let (problems, _) = run(&[("DEMO_HOOK_ENABLE_A", "off"), ("DEMO_HOOK_ENPOINT_A", "http://a")]);
-        let meant = "DEMO_HOOK_ENPOINT_A is not a variable of demo and has no effect: did you mean DEMO_HOOK_ENDPOINT_A?";
+        let meant =
+            "DEMO_HOOK_ENPOINT_A is not a variable of demo and has no effect: did you mean DEMO_HOOK_ENDPOINT_A?";
         assert_eq!(problems, [meant]);
     }
 
