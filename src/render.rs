@@ -834,9 +834,8 @@ mod tests {
     fn a_passthrough_of_a_key_that_a_variable_is_there_for_is_said() {
         let tpch = ("TRINO_CATALOG_TPCH_CONNECTOR_NAME", "tpch");
         let past = ": checks, waits and probes take no notice of it";
-        let pairs = [tpch, ("TRINO_CONFIG__http-server.http.port", "9999")];
-        let what = "warning: TRINO_CONFIG__http-server.http.port sets http-server.http.port";
-        assert_eq!(said("trino", &pairs), [format!("{what}, which TRINO_HTTP_SERVER_PORT is there for{past}")]);
+        // Taken for the variable.
+        assert_eq!(said("trino", &[tpch, ("TRINO_CONFIG__http-server.http.port", "9999")]), [""; 0]);
         // Not in the file by itself.
         let pairs = [tpch, ("TRINO_EXTRA_CONFIG", "http-server.authentication.type=PASSWORD")];
         let what = "warning: TRINO_EXTRA_CONFIG sets http-server.authentication.type";
@@ -862,9 +861,9 @@ mod tests {
             ("TRINO_CONFIG__internal-communication.shared-secret", "${ENV:ELSEWHERE}"),
         ];
         assert_eq!(said("trino", &pairs), [""; 0]);
-        let pairs = [&pairs[..2], &[("TRINO_QUERY_MAX_RUN_TIME", "1h"), ("TRINO_CONFIG__query.max-run-time", "2h")]];
-        let both = "error: TRINO_CONFIG__query.max-run-time, TRINO_QUERY_MAX_RUN_TIME";
-        assert_eq!(said("trino", &pairs.concat()), [format!("{both} set query.max-run-time differently")]);
+        let pairs = [&pairs[..2], &[("TRINO_RETRY_POLICY", "NONE"), ("TRINO_CONFIG__retry-policy", "QUERY")]];
+        let both = "error: TRINO_CONFIG__retry-policy, TRINO_RETRY_POLICY";
+        assert_eq!(said("trino", &pairs.concat()), [format!("{both} set retry-policy differently")]);
     }
 
     #[test]
@@ -885,10 +884,17 @@ mod tests {
             ("S3_ACCESS_KEY", "lakehouse"),
             ("S3_SECRET_KEY", "lakehouse-key-1"),
             ("TRINO_CATALOG_ICEBERG__fs.native-s3.enabled", "true"),
+            ("TRINO_CATALOG_ICEBERG__fs.s3.enabled", "true"),
         ];
+        assert_eq!(
+            said("trino", &pairs[..6]),
+            [
+                "warning: TRINO_CATALOG_ICEBERG__fs.native-s3.enabled sets fs.native-s3.enabled, which is an old name in version 481: use fs.s3.enabled"
+            ]
+        );
         let what = "sets fs.native-s3.enabled, an old name of fs.s3.enabled: \
                     /run/dl/trino/etc/catalog/iceberg.properties would have both, and trino 481 does not start so";
-        assert_eq!(said("trino", &pairs), [format!("error: {} {what}", pairs[5].0)]);
+        assert_eq!(said("trino", &pairs), [format!("error: {}, {} {what}", pairs[5].0, pairs[6].0)]);
     }
 
     #[test]
