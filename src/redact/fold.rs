@@ -122,7 +122,7 @@ impl Fold {
         match code {
             0xdc00..=0xdfff => {
                 let high = self.back(1).filter(|high| (0xd800..0xdc00).contains(high))?;
-                Some((1, 0x1_0000 + ((high - 0xd800) << 10 | code - 0xdc00)))
+                Some((1, 0x1_0000 + (high - 0xd800) * 0x400 + (code - 0xdc00)))
             }
             0x30..=0x39 | 0x41..=0x46 | 0x61..=0x66 => self.number_ending_in(code),
             0x3b => self.entity(),
