@@ -64,8 +64,8 @@ fn in_words(port: &Port, first: u16) -> String {
     let Port { number, listener, variables } = port;
     let named = if variables.is_empty() { String::new() } else { format!("{}: ", variables.join(", ")) };
     format!(
-        "{named}port {number} cannot be listened on by {listener}, which has none of root's rights\n  accepted: a port from \
-         {first} on; or start the container with --sysctl net.ipv4.ip_unprivileged_port_start={number}"
+        "{named}port {number} cannot be listened on by {listener}, which has none of root's rights\n  accepted: a port \
+         from {first} on; or start the container with --sysctl net.ipv4.ip_unprivileged_port_start={number}"
     )
 }
 
@@ -84,8 +84,8 @@ mod tests {
     fn the_words_name_variable_port_and_way_out() {
         let port =
             Port { number: 80, listener: "trino".to_owned(), variables: vec!["TRINO_HTTP_SERVER_PORT".to_owned()] };
-        let expected = "TRINO_HTTP_SERVER_PORT: port 80 cannot be listened on by trino, which has none of root's rights\n  \
-                        accepted: a port from 1024 on; or start the container with --sysctl \
+        let expected = "TRINO_HTTP_SERVER_PORT: port 80 cannot be listened on by trino, which has none of root's \
+                        rights\n  accepted: a port from 1024 on; or start the container with --sysctl \
                         net.ipv4.ip_unprivileged_port_start=80";
         assert_eq!(in_words(&port, 1024), expected);
     }

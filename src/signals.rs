@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use tokio::io::unix::AsyncFd;
 
 use crate::system::Reaped;
@@ -115,6 +115,7 @@ impl Signals {
         };
         loop {
             match descriptor.read_signal() {
+                Ok(Some(information)) if is_of_our_own_writing(&information) => {}
                 Ok(Some(information)) => self.queue.push_back(information.ssi_signo as i32),
                 Ok(None) => return,
                 Err(Errno::EINTR) => {}
@@ -122,6 +123,12 @@ impl Signals {
             }
         }
     }
+}
+
+/// SIGPIPE for a line of ours that nobody reads any more: blocked, it is kept although it is ignored, and is not for the
+/// service, which might die of it. That of somebody else has another sender.
+fn is_of_our_own_writing(information: &siginfo) -> bool {
+    information.ssi_signo as i32 == libc::SIGPIPE && information.ssi_pid == std::process::id()
 }
 
 /// What `await_readable` saw first.

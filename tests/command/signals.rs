@@ -208,7 +208,7 @@ fn a_hundred_orphans_that_end_together_leave_no_zombie() {
 /// Behaviours: 103.
 #[test]
 fn what_the_program_leaves_behind_is_ended_with_it() {
-    let running = started(entry(&["sh", "-c", "setsid sleep 1000 & sleep 1001 & echo up; sleep 0.2; exit 5"]));
+    let running = started(entry(&["sh", "-c", "setsid sleep 1000 & sleep 1001 & echo up; sleep 2; exit 5"]));
     let family = until(LONG, "all three run", || Some(descendants(running.pid())).filter(|family| family.len() >= 3));
     assert_eq!(running.ended(LONG).code(), 5);
     let left: Vec<_> = family.into_iter().filter(|pid| nix::sys::signal::kill(*pid, None).is_ok()).collect();

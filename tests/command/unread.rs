@@ -99,3 +99,26 @@ fn a_health_line_that_nobody_reads_does_not_change_the_answer() {
     command.env("DL_HEALTH_ADDR", format!("127.0.0.1:{}", demo.health)).stdout(writer);
     assert_eq!(status(&mut command.spawn().unwrap()), 0);
 }
+
+/// Behaviours: 41.
+#[test]
+fn a_log_whose_reader_has_gone_sends_the_service_no_sigpipe_and_somebody_elses_arrives() {
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    drop(reader);
+    let script = "trap 'echo piped; exit 4' PIPE; echo up; while :; do sleep 0.02; done";
+    let mut command = entry(&["sh", "-c", script]);
+    command.env("DL_LOG_LEVEL", "debug").stdout(Stdio::piped()).stderr(writer);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let pid = Pid::from_raw(child.id() as i32);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    assert_eq!(lines.next().unwrap().unwrap(), "up");
+    // Each is a line of the log: it is passed on.
+    for _ in 0..3 {
+        kill(pid, Signal::SIGWINCH).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    kill(pid, Signal::SIGPIPE).unwrap();
+    assert_eq!((status(&mut child), lines.next().unwrap().unwrap().as_str()), (4, "piped"));
+}
