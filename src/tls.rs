@@ -138,7 +138,7 @@ fn is_usable(variable: &str) -> bool {
 
 /// Trusts the certificates of a PEM file, which holds at least one, and returns them.
 fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read::bytes(path, read::CERTIFICATES).map_err(|error| error.to_string())?;
+    let pem = read::bytes(path, read::CERTIFICATES).map_err(|error| crate::env::reason(&error))?;
     let mut added = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;

@@ -173,7 +173,7 @@ async fn a_postgresql_that_is_starting_up_is_not_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
-        let hostile = "x\n  tcp://db:5432: ready\u{1b}[2J";
+        let hostile = "x   tcp://db:5432: ready\u{1b}[2J";
         let starting = "the database system is starting up";
         for answer in
             [postgres_error("57P03", starting), postgres_error("XX000", hostile), postgres_error("3D000", "no db")]
@@ -190,7 +190,7 @@ async fn a_postgresql_that_is_starting_up_is_not_ready() {
     server.await.unwrap();
     let changes = [
         format!("{name}: the database system is starting up (57P03)"),
-        format!(r"{name}: x\n  tcp://db:5432: ready\u{{1b}}[2J (XX000)"),
+        format!(r"{name}: x   tcp://db:5432: ready\u{{1b}}[2J (XX000)"),
         format!("{name}: no db (3D000)"),
     ];
     assert_eq!(told, changes);
