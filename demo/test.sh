@@ -65,14 +65,17 @@ check_style() {
         fail 'clippy has complaints (lines above)'
 }
 
-# The verdicts on environments people really use, where the file of them is at hand: it is not part of the project.
+# The verdicts on environments people really use, where those are at hand: they are not part of the project.
 check_real_environments() {
-    if [ -n "${DL_ENVIRONMENTS:-}" ]; then
-        cargo test --locked --test environments </dev/null ||
-            fail 'a verdict on a real environment is not the committed one (lines above)'
-    else
-        say 'the verdicts on real environments are not checked: DL_ENVIRONMENTS names no file of them'
+    [ -z "${DL_ENVIRONMENTS:-}" ] || verdicts='every_verdict_is_the_committed_one'
+    [ -z "${DL_FIELD:-}" ] || verdicts="${verdicts:-} every_input_from_the_field_is_judged_as_committed"
+    if [ -z "${verdicts:-}" ]; then
+        say 'the verdicts on real environments are not checked: DL_ENVIRONMENTS and DL_FIELD name none'
+        return
     fi
+    # shellcheck disable=SC2086
+    cargo test --locked --test environments -- $verdicts </dev/null ||
+        fail 'a verdict on a real environment is not the committed one (lines above)'
 }
 
 # The tests that need a Docker engine.

@@ -103,9 +103,10 @@ fn public_texts(settings: &Settings) -> Vec<String> {
     texts
 }
 
-/// Variables that are secrets as a whole.
+/// Variables that are secrets as a whole. A default is another one's value, which is reported by that one's name.
 fn secret_names(settings: &Settings) -> impl Iterator<Item = &str> {
-    settings.settings.iter().filter(|setting| setting.secret).map(|setting| setting.name.as_str())
+    let given = settings.settings.iter().filter(|setting| setting.secret && setting.source != Source::Default);
+    given.map(|setting| setting.name.as_str())
 }
 
 /// Values of settings that are none of the secrets: a user's name, a database's.

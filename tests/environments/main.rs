@@ -4,6 +4,8 @@
 //! committed in `docs/real-environments.md` and compared, so that a change of a verdict is seen in review.
 //! `DL_UPDATE=1` writes the table anew.
 
+mod field;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
