@@ -148,6 +148,8 @@ struct Loader<'a> {
     renamed: BTreeMap<String, String>,
     /// Variables of a passthrough, and `EXTRA key` of its lines, that are taken for a variable.
     adopted: BTreeSet<String>,
+    /// Keys that are in the environment as if they were variables, and the variable they are given in.
+    given_in: BTreeMap<String, String>,
     expressions: Expressions,
     settings: Settings,
     problems: Vec<Problem>,
@@ -189,6 +191,7 @@ impl<'a> Loader<'a> {
             environment,
             renamed: BTreeMap::new(),
             adopted: BTreeSet::new(),
+            given_in: BTreeMap::new(),
             expressions: Expressions::default(),
             settings,
             problems: vec![],

@@ -40,13 +40,19 @@ impl Loader<'_> {
     /// As if the key itself were a variable.
     fn give(&mut self, from: &str, key: &str, value: &str) {
         match self.environment.get(key).filter(|text| !text.is_empty()) {
-            None => self.environment.insert(key, value),
+            None => self.insert_given(from, key, value),
             Some(other) if other == value => {}
             Some(_) => {
-                let problem = Problem::error(format!("{from}, {key}"), format!("set {key} differently"));
+                let beside = self.given_in.get(key).map_or(key, String::as_str);
+                let problem = Problem::error(format!("{from}, {beside}"), format!("set {key} differently"));
                 self.problems.push(problem.accepted("the key in one of the two places").from_source("environment"));
             }
         }
+    }
+
+    fn insert_given(&mut self, from: &str, key: &str, value: &str) {
+        self.environment.insert(key, value);
+        self.given_in.insert(key.to_owned(), from.to_owned());
     }
 
     fn adopt_lines(&mut self, passthrough: &Passthrough) {
@@ -56,7 +62,7 @@ impl Loader<'_> {
         for (key, value) in lines {
             let owned = self.owner_of(passthrough, &key).is_some();
             if owned && is_adopted(&value) && self.environment.get(&key).is_none() {
-                self.environment.insert(&key, &value);
+                self.insert_given(extra, &key, &value);
                 self.adopted.insert(format!("{extra} {key}"));
             }
         }

@@ -75,11 +75,7 @@ impl Loader<'_> {
         let beside = current.as_deref().unwrap_or(new);
         match self.environment.get(beside).filter(|text| !text.is_empty()) {
             None => {
-                let what = match self.adopted.contains(old) {
-                    true => "sets a key that a variable is there for",
-                    false => "is an old or foreign name",
-                };
-                self.problems.push(Problem::notice(old, format!("{what}: taken as {new}")));
+                self.problems.push(self.notice_of(old, new));
                 self.renamed.insert(new.to_owned(), old.to_owned());
             }
             Some(text) if text == value.as_str() => {}
@@ -90,6 +86,14 @@ impl Loader<'_> {
                     .accepted(format!("{new} alone"))
                     .from_source("environment"),
             ),
+        }
+    }
+
+    fn notice_of(&self, old: &str, new: &str) -> Problem {
+        match (self.given_in.get(old), self.adopted.contains(old)) {
+            (Some(from), _) => Problem::notice(from, format!("sets {old}: taken as {new}")),
+            (None, true) => Problem::notice(old, format!("sets a key that a variable is there for: taken as {new}")),
+            (None, false) => Problem::notice(old, format!("is an old or foreign name: taken as {new}")),
         }
     }
 
