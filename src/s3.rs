@@ -490,7 +490,7 @@ mod tests {
             ),
             (503, "SlowDown", "Please reduce", "ListBuckets answered 503 SlowDown: Please reduce"),
             (403, "AccessDenied", "Access Denied.", "ListBuckets answered 403 AccessDenied: Access Denied."),
-            (403, "AccessDenied", "a\nb\u{9b}2J", r"ListBuckets answered 403 AccessDenied: a\nb\u{9b}2J"),
+            (403, "AccessDenied", "a\nb\u{9b}2J", r"ListBuckets answered 403 AccessDenied: a b\u{9b}2J"),
         ];
         let scripts = answers.iter().map(|(status, code, text, _)| Script::answer(*status, &refusal_body(code, text)));
         let served = testing::http(scripts.collect()).await;

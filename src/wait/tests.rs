@@ -190,7 +190,7 @@ async fn a_postgresql_that_is_starting_up_is_not_ready() {
     server.await.unwrap();
     let changes = [
         format!("{name}: the database system is starting up (57P03)"),
-        format!(r"{name}: x\n  tcp://db:5432: ready\u{{1b}}[2J (XX000)"),
+        format!(r"{name}: x   tcp://db:5432: ready\u{{1b}}[2J (XX000)"),
         format!("{name}: no db (3D000)"),
     ];
     assert_eq!(told, changes);
