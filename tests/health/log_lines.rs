@@ -45,7 +45,7 @@ fn a_second_init_changes_format_and_level_and_nothing_goes_to_stdout() {
     let lines: Vec<&str> = stderr.lines().collect();
     assert_eq!(lines.len(), 6, "{stderr}");
     let (_, first) = lines[0].split_once("Z WARN  starting   +0.").unwrap();
-    let told = "s first warning\\nwith ‹redacted:PASSWORD› password=‹redacted:PASSWORD› attempt=3";
+    let told = "s first warning; with ‹redacted:PASSWORD› password=‹redacted:PASSWORD› attempt=3";
     assert_eq!(&first[3..], told);
     assert!(lines[1].ends_with("s first info"), "{stderr}");
     let messages: Vec<(String, String)> = lines[2..].iter().map(|line| level_and_message(line)).collect();
@@ -117,7 +117,7 @@ fn assert_one_redacted_line(output: Output) {
     let (_, told) = stderr.split_once("Z ERROR starting   +0.").unwrap_or_else(|| panic!("{stderr}"));
     let (before, after) = told.split_once("log_lines.rs:").unwrap();
     assert!(before.ends_with("s internal error at tests/health/"), "{told}");
-    let expected = ": no place\\nfor ‹redacted:PASSWORD› (a bug in dl-entry, please report it)\n";
+    let expected = ": no place; for ‹redacted:PASSWORD› (a bug in dl-entry, please report it)\n";
     assert!(after.ends_with(expected), "{told}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
