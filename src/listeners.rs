@@ -92,7 +92,10 @@ async fn own_addresses(host: &str) -> Vec<IpAddr> {
 
 /// Whether a process of the service has one of these sockets open; `None` where not all of it can be seen.
 fn held_by_the_service(inodes: &BTreeSet<u64>) -> Option<bool> {
-    let family = processes::descendants(nix::unistd::getpid().as_raw(), &processes::all());
+    let all = processes::all();
+    let mut family = processes::descendants(nix::unistd::getpid().as_raw(), &all);
+    // What has ended holds nothing, and does not let itself be looked at.
+    family.retain(|pid| all.get(pid).is_some_and(|process| !process.is_zombie));
     let mut seen = (!family.is_empty()).then_some(false);
     for process in family {
         match sockets_of(process) {

@@ -45,7 +45,8 @@ fn a_service_whose_port_is_a_strangers_is_never_ready_and_the_reason_says_so() {
         let stranger = Answering::at("127.0.0.1:0");
         let demo = Demo::new(&format!("{STOP}[[ready]]\nhttp = {{ url = \"{url}\" }}\n"));
         let mut command = demo.entry(&[]);
-        command.env("DEMO_PORT", stranger.port().to_string());
+        // A zombie of the service's has no descriptors that could be looked at.
+        command.env("DEMO_SCRIPT", "true & exec sleep 1000").env("DEMO_PORT", stranger.port().to_string());
         let mut running = Running::start(command);
         let told = format!("port {} is answered by another process, not by the service", stranger.port());
         running.await_text(LONG, &told);
