@@ -11,6 +11,10 @@ use crate::value::{JsonShape, Value, ValueType};
 impl Loader<'_> {
     pub(super) fn work_out_derived(&mut self) {
         for derived in &self.contract.derived {
+            // Nothing can be said of what follows from a value that is reported already.
+            if self.uses_broken(&derived.value) {
+                self.broken.insert(derived.name.clone());
+            }
             match self.derive(derived) {
                 Ok(Some(value)) => {
                     if self.is_unknown(&derived.value) {
