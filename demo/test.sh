@@ -12,28 +12,44 @@ test_everything() {
     is_root ||
         fail 'the tests mount, change users and make PID namespaces: run them as root (in a container, if you like)'
     [ -d "$DL_CACHE/target" ] || need_space "$DL_CACHE" 8000 'building everything the tests use'
-    fetch_everything
+    took=
+    part 'downloads' fetch_everything
     share bin/minio "${trino_server##*/}" "${nessie_jar##*/}" "${trino_cli##*/}"
+    part 'packages' prepare_packages
+    part 'static binary' build "$native"
+    prepare_host_rust
+    part 'peers' prepare_peers
+    export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$DL_CACHE/target}" DL_CACHE
+    claim_target "$CARGO_TARGET_DIR"
+    part 'format and lints' check_style
+    # The tests run the static binary, and the services from where their user can read them.
+    export DL_ENTRY="$PWD/dist/$native/dl-entry" DL_ARTIFACTS="$reachable" DL_JAVA="$java"
+    JAVA_HOME=$(dirname "$(dirname "$java")")
+    export JAVA_HOME
+    part 'real environments' check_real_environments
+    [ $containers = no ] || part 'containers' check_in_containers
+    part 'fuzzing' fuzz $fuzz_briefly
+    # Before the tests, whose runner has the last word.
+    say "took:$took"
+    [ $containers = yes ] || say 'the tests in containers are left out'
+    cargo test --locked --no-fail-fast </dev/null || fail 'a test failed (lines above)'
+}
+
+# part NAME COMMAND…: what it took is said before the tests.
+part() {
+    part_name=$1
+    part_started=$(date +%s)
+    shift
+    "$@"
+    took="$took $part_name $(seconds_since "$part_started") s,"
+}
+
+prepare_packages() {
     need_command 'compiling the Java readers' javac default-jdk-headless
     need_command 'compiling native code' cc gcc libc6-dev
     need_command 'checking the shell' shellcheck shellcheck
     need_command 'calling the services' curl curl
     need_packages 'the services the tests wait for, and a YAML reader' postgresql etcd-server python3-yaml
-    build "$native"
-    prepare_host_rust
-    prepare_peers
-    export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$DL_CACHE/target}" DL_CACHE
-    claim_target "$CARGO_TARGET_DIR"
-    check_style
-    # The tests run the static binary, and the services from where their user can read them.
-    export DL_ENTRY="$PWD/dist/$native/dl-entry" DL_ARTIFACTS="$reachable" DL_JAVA="$java"
-    JAVA_HOME=$(dirname "$(dirname "$java")")
-    export JAVA_HOME
-    check_real_environments
-    [ $containers = no ] || check_in_containers
-    fuzz $fuzz_briefly
-    cargo test --locked --no-fail-fast </dev/null || fail 'a test failed (lines above)'
-    [ $containers = yes ] || say 'passed, without the tests in containers'
 }
 
 # Cargo, its formatter and its linter: those in PATH, or Debian's.

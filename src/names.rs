@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{PermissionsExt as _, lchown};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, lchown};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::time::Duration;
@@ -238,7 +238,12 @@ fn add_to_passwd(person: &Identity) -> io::Result<()> {
     let home = home.to_str().filter(|home| !home.contains([':', '\n'])).unwrap_or("/");
     let break_before = if read(PASSWD).ends_with('\n') { "" } else { "\n" };
     let line = format!("{break_before}{name}:x:{uid}:{gid}:{name}:{home}:/bin/sh\n");
-    fs::OpenOptions::new().append(true).open(PASSWD)?.write_all(line.as_bytes())
+    // A named pipe without a reader is an error (ENXIO in open(2)) and not waited for.
+    let opened = fs::OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(PASSWD)?;
+    if !opened.metadata()?.is_file() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    (&opened).write_all(line.as_bytes())
 }
 
 impl Names {

@@ -69,22 +69,6 @@ pub fn is_too_short(value: &str) -> bool {
     value.chars().nth(SHORTEST_SECRET - 1).is_none()
 }
 
-/// Which of some values, of at most `WINDOW` units, stand in one of the texts as they are.
-pub(crate) fn occurring(values: &BTreeSet<&str>, texts: &[&str]) -> BTreeSet<String> {
-    let (all, mut needles) = (Vec::from_iter(values), Needles::default());
-    for (index, value) in all.iter().enumerate() {
-        needles.add(&codes(&fold(value, Reading::AsItIs)), index as u32, Edges::default());
-    }
-    let mut found = BTreeSet::new();
-    for text in texts {
-        for (_, piece) in pieces(text, PIECE, OVERLAP) {
-            let mut tell = |hit: Hit| found.extend([(*all[hit.name as usize]).to_owned()]);
-            needles.find(&codes(&fold(piece, Reading::AsItIs)), &mut tell);
-        }
-    }
-    found
-}
-
 impl Secrets {
     /// The list of this process, for what cannot be handed one: the panic hook and the log writer.
     pub fn of_this_run() -> &'static Secrets {

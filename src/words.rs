@@ -62,7 +62,7 @@ pub(crate) fn without_words(values: Vec<String>, texts: &[&str]) -> Vec<String> 
         .map(String::as_str)
         .filter(|value| !redact::is_too_short(value) && value.len() <= LONGEST)
         .collect();
-    let words = redact::occurring(&short, &[&[OURS][..], texts].concat());
+    let words = occurring(&short, &[&[OURS][..], texts].concat());
     values.into_iter().filter(|value| !words.contains(value)).collect()
 }
 
@@ -87,7 +87,13 @@ fn words(package: &Package, settings: &Settings) -> BTreeSet<String> {
         texts.push(&package.text);
         texts.extend(package.files.values().map(String::as_str));
     }
-    redact::occurring(&secrets, &texts)
+    occurring(&secrets, &texts)
+}
+
+/// Which of some values stand in one of the texts. There are few secrets that could be words, and each is short.
+fn occurring(values: &BTreeSet<&str>, texts: &[&str]) -> BTreeSet<String> {
+    let occurs = |value: &&&str| texts.iter().any(|text| text.contains(**value));
+    values.iter().filter(occurs).map(|value| (*value).to_owned()).collect()
 }
 
 /// Names, defaults and paths of this environment.
