@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use contract::{Contract, Group, Http, S3, Variable};
+use contract::{Contract, Group, Http, RefusedTables, S3, Variable};
 use expression::{Expressions, condition_template, each_parts};
 
 const FORMATS: [&str; 12] = [
@@ -314,7 +314,9 @@ impl<'a> Checker<'a> {
             if let Some(postgres) = &wait.postgres {
                 let texts = [&postgres.host, &postgres.port, &postgres.user, &postgres.database, &postgres.sslmode];
                 let texts = texts.into_iter().chain(&postgres.password).chain(&postgres.root_certificate);
+                let texts = texts.chain(&postgres.search_path).chain(&postgres.options);
                 texts.for_each(|text| self.expression("wait", text, &items));
+                postgres.refuse.iter().for_each(|refused| self.refused_tables(refused, &items));
             }
         }
         for probe in &contract.ready {
@@ -336,6 +338,12 @@ impl<'a> Checker<'a> {
                 self.expression("task", &buckets.buckets, &[]);
             }
         }
+    }
+
+    fn refused_tables(&mut self, refused: &RefusedTables, items: &[&str]) {
+        refused.when.iter().for_each(|when| self.condition("refuse", when, items));
+        let texts = [&refused.variable, &refused.message, &refused.accepted];
+        texts.into_iter().for_each(|text| self.expression("refuse", text, items));
     }
 
     fn request(&mut self, place: &str, http: &Http, items: &[&str]) {

@@ -13,13 +13,14 @@ use tera::Context;
 
 use crate::arguments;
 use crate::contract::{
-    Argument, Contract, Http, Postgres, Probe as ProbeSection, S3, Stop, Task as TaskSection, Wait as WaitSection,
+    Argument, Contract, Http, Postgres, Probe as ProbeSection, RefusedTables as RefusedSection, S3, Stop,
+    Task as TaskSection, Wait as WaitSection,
 };
 use crate::expression::{Expressions, each_parts};
 use crate::http;
 use crate::plan::{
-    Bucket, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe, S3Buckets,
-    S3Target, StopAction, StopRung, Target, Task, Wait,
+    Bucket, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe,
+    RefusedTables, S3Buckets, S3Target, StopAction, StopRung, Target, Task, Wait,
 };
 use crate::report::Problem;
 use crate::settings::Settings;
@@ -275,7 +276,33 @@ impl Composer {
             database: self.text(PART, &section.database, context)?,
             sslmode: self.text(PART, &section.sslmode, context)?,
             root_certificate: self.optional(PART, section.root_certificate.as_ref(), context)?.map(PathBuf::from),
+            refused: self.refused(PART, &section.refuse, context)?,
+            search_path: self.optional(PART, section.search_path.as_ref(), context)?,
+            options: self.optional(PART, section.options.as_ref(), context)?,
         })
+    }
+
+    fn refused(
+        &self,
+        part: &'static str,
+        sections: &[RefusedSection],
+        context: &Context,
+    ) -> Result<Vec<RefusedTables>, ComposeError> {
+        let mut refused = Vec::new();
+        for section in sections {
+            for context in contexts(&self.expressions, context, section.when.as_ref(), None)
+                .map_err(|reason| ComposeError::mistake(part, reason))?
+            {
+                let text = |expression| self.text(part, expression, &context);
+                let (variable, message) = (text(&section.variable)?, text(&section.message)?);
+                refused.push(RefusedTables {
+                    found: section.found.clone(),
+                    missing: section.missing.clone(),
+                    message: format!("{variable} {message}\naccepted: {}", text(&section.accepted)?),
+                });
+            }
+        }
+        Ok(refused)
     }
 
     fn s3(&self, part: &'static str, section: &S3, context: &Context) -> Result<S3Target, ComposeError> {
@@ -446,6 +473,50 @@ fn without_credentials(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_tables_whose_condition_holds_are_refused_each_with_its_variable_and_what_to_do() {
+        let contract = Contract::from_toml(
+            r#"
+            [service]
+            name = "demo"
+            summary = "a demo"
+            command = ["demo"]
+            [[wait]]
+            [wait.postgres]
+            host = "db"
+            port = "5432"
+            user = "demo"
+            database = "demo"
+            search-path = "{{ schema }}"
+            [[wait.postgres.refuse]]
+            when = "kind == 'new'"
+            found = ["old"]
+            missing = ["new"]
+            variable = "DEMO_KIND"
+            message = "is {{ kind }}"
+            accepted = "old"
+            [[wait.postgres.refuse]]
+            when = "kind == 'old'"
+            found = ["new"]
+            missing = ["old"]
+            variable = "DEMO_KIND"
+            message = "is {{ kind }}"
+            accepted = "new"
+            "#,
+        )
+        .unwrap();
+        let mut context = Context::new();
+        context.insert("kind", "new");
+        context.insert("schema", "lake");
+        let composer = Composer { expressions: Expressions::default(), context };
+        let waits = composer.waits(&contract).unwrap();
+        let Target::Postgres(target) = &waits[0].target else { panic!("{waits:?}") };
+        let (found, missing) = (vec!["old".to_owned()], vec!["new".to_owned()]);
+        let message = "DEMO_KIND is new\naccepted: old".to_owned();
+        assert_eq!(target.refused, [RefusedTables { found, missing, message }]);
+        assert_eq!((target.search_path.as_deref(), target.options.as_deref()), (Some("lake"), None));
+    }
 
     #[test]
     fn a_wait_is_named_without_what_may_be_secret_in_its_url() {

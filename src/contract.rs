@@ -446,6 +446,29 @@ pub struct Postgres {
     #[serde(default = "default_sslmode")]
     pub sslmode: String,
     pub root_certificate: Option<String>,
+    /// Where tables are looked up, where that is not the server's own `search_path`.
+    pub search_path: Option<String>,
+    /// Options for the server, as libpq's `options`.
+    pub options: Option<String>,
+    /// Databases the service must not be started with.
+    #[serde(default)]
+    pub refuse: Vec<RefusedTables>,
+}
+
+/// Tables that were left by another configuration of the service, which would begin anew beside them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RefusedTables {
+    /// Condition: only then.
+    pub when: Option<String>,
+    /// Names of tables: refused where all of these are there …
+    pub found: Vec<String>,
+    /// … and not all of these.
+    pub missing: Vec<String>,
+    /// Variable that is to be set another way, with what is wrong and what to do: expressions.
+    pub variable: String,
+    pub message: String,
+    pub accepted: String,
 }
 
 fn default_sslmode() -> String {
@@ -650,6 +673,10 @@ impl Contract {
         let modes = modes.chain(self.directories.iter().map(|directory| (&directory.path, &directory.mode)));
         let odd = modes.filter(|(_, mode)| u32::from_str_radix(mode, 8).is_err());
         mistakes.extend(odd.map(|(place, mode)| (place.clone(), format!("{place}: the mode {mode:?} is not octal"))));
+        let refused = self.waits.iter().filter_map(|wait| wait.postgres.as_ref()).flat_map(|postgres| &postgres.refuse);
+        let idle = refused.filter(|refused| refused.found.is_empty() || refused.missing.is_empty());
+        let why = "refuse: both found and missing need a table";
+        mistakes.extend(idle.map(|refused| (refused.variable.clone(), why.to_owned())));
         let signals = self.stop.iter().filter_map(|rung| rung.signal.as_ref());
         let unknown = signals.filter(|signal| !SIGNALS.contains(&signal.as_str()));
         mistakes.extend(unknown.map(|signal| (signal.clone(), format!("stop: {signal:?} is not a signal"))));

@@ -327,11 +327,12 @@ fn path_of(text: &str) -> String {
     rest.split_once('/').map_or(String::new(), |(_, path)| format!("/{path}"))
 }
 
-/// `jdbc:postgresql://db/x?sslmode=require` → the value of one parameter, percent-decoded.
+/// `jdbc:postgresql://db/x?sslmode=require` → the value of one parameter, percent-decoded. Of several it is the last, as
+/// for the driver (`parseURL` of pgjdbc's `Driver`).
 fn url_parameter(text: &str, name: &str) -> Option<String> {
     let (_, query) = text.split_once('?')?;
     let pairs = url::form_urlencoded::parse(query.as_bytes());
-    pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    pairs.into_iter().filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())
 }
 
 /// An IPv6 address in brackets, as a URL wants it; anything else as it is.
@@ -441,8 +442,8 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_of_a_url_is_found_and_decoded() {
-        let url = [("u", Value::from("jdbc:postgresql://db/x?sslmode=require&sslrootcert=%2Fa%20b"))];
+    fn a_parameter_of_a_url_is_found_and_decoded_and_of_several_the_last() {
+        let url = [("u", Value::from("jdbc:postgresql://db/x?sslmode=disable&sslmode=require&sslrootcert=%2Fa%20b"))];
         let expression = "{{ u | url_parameter(name=\"sslmode\") }} {{ u | url_parameter(name=\"sslrootcert\") }} {{ u | url_parameter(name=\"x\") }}";
         assert_eq!(text(expression, &url).unwrap(), "require /a b ");
     }

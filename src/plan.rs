@@ -91,6 +91,21 @@ pub struct PostgresTarget {
     /// libpq's `sslmode`: `disable`, `prefer`, `require`, `verify-ca`, `verify-full`.
     pub sslmode: String,
     pub root_certificate: Option<PathBuf>,
+    /// What is looked for once the login succeeded; nothing is asked where this is empty.
+    pub refused: Vec<RefusedTables>,
+    /// Where tables are looked up; `None` leaves that to the server.
+    pub search_path: Option<String>,
+    /// libpq's `options`.
+    pub options: Option<String>,
+}
+
+/// A database in which all of `found` are, and not all of `missing`: no waiting changes that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedTables {
+    pub found: Vec<String>,
+    pub missing: Vec<String>,
+    /// The variable, what is wrong, and what to do.
+    pub message: String,
 }
 
 /// An S3 endpoint with static credentials. `secret_key` is a secret and is never printed.

@@ -165,7 +165,7 @@ pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
             Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
             Ok(Err(pending)) => {
                 let set_by = if arguments.timeout.is_some() { "--timeout" } else { pending.set_by };
-                Err(Failure::new(exit::DEPENDENCY, wait::Pending { set_by, ..pending }))
+                Err(Failure::new(pending.status(), wait::Pending { set_by, ..pending }))
             }
             Ok(Ok(())) => Ok(0),
         }
@@ -476,7 +476,7 @@ impl Started<'_> {
                 tracing::info!("{signal_name} received, {} is not started", self.plan.service);
                 Err(Failure::new(exit::of_signal(signal), ""))
             }
-            Ok(Err(pending)) => Err(Failure::new(exit::DEPENDENCY, pending)),
+            Ok(Err(pending)) => Err(Failure::new(pending.status(), pending)),
             Ok(Ok(())) => Ok(()),
         }
     }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 pub(crate) use backoff::Backoff;
 pub use target::{ACCEPTED, BadTarget, parse_target};
 
+use crate::exit;
 use crate::http;
 use crate::network;
 use crate::plan::{HttpProbe, S3Target, Target, Wait};
@@ -70,6 +71,15 @@ pub enum Ending {
     OwnDeadline { name: String, timeout: Duration },
     /// This one gave an answer that no waiting changes, such as a wrong password.
     Refused { name: String },
+    /// This one answers and holds what the service must not be started with.
+    Unfit { name: String },
+}
+
+impl Pending {
+    /// What to exit with: what another configuration cures is the environment's fault.
+    pub fn status(&self) -> u8 {
+        if let Ending::Unfit { .. } = self.ending { exit::CONTRACT } else { exit::DEPENDENCY }
+    }
 }
 
 impl fmt::Display for Pending {
@@ -81,13 +91,14 @@ impl fmt::Display for Pending {
                 write!(f, "{name} is not ready within its own {}; {missing} pending", network::in_words(*timeout))?
             }
             Ending::Refused { name } => write!(f, "{name} refused, and waiting cannot help; {missing} pending")?,
+            Ending::Unfit { name } => write!(f, "{name} does not fit the configuration; {missing} pending")?,
         }
         for (name, error) in &self.dependencies {
             write!(f, "\n  {name}: {}", error.replace('\n', "\n    "))?;
         }
         match self.ending {
             Ending::TotalDeadline(_) => write!(f, "\nset {} higher if they only need more time", self.set_by),
-            Ending::OwnDeadline { .. } | Ending::Refused { .. } => Ok(()),
+            Ending::OwnDeadline { .. } | Ending::Refused { .. } | Ending::Unfit { .. } => Ok(()),
         }
     }
 }
@@ -101,6 +112,8 @@ pub(crate) enum Miss {
     NotYet(String),
     /// Trying again changes nothing.
     Never(String),
+    /// It answers, and only another configuration goes with what it holds.
+    Unfit(String),
 }
 
 /// Keeps the passwords of these dependencies out of everything printed from here on: as they are, and as their URLs have
@@ -166,6 +179,10 @@ impl<'a> Dependency<'a> {
                 Err(Some(Miss::Never(error))) => {
                     self.announce_error(error, progress);
                     return Err(Ending::Refused { name: self.wait.name.clone() });
+                }
+                Err(Some(Miss::Unfit(error))) => {
+                    self.announce_error(error, progress);
+                    return Err(Ending::Unfit { name: self.wait.name.clone() });
                 }
                 Err(None) => {}
             }

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use postgres_protocol::escape::escape_literal;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,19 +20,24 @@ use tokio::net::UnixStream;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
-use tokio_postgres::{Config, Error};
+use tokio_postgres::{Client, Config, Error, SimpleQueryMessage};
 
 use super::Miss;
 use crate::network;
-use crate::plan::PostgresTarget;
+use crate::plan::{PostgresTarget, RefusedTables};
 use crate::tls::{self, Verification};
 
 /// The values of `sslmode` that are understood.
 pub(super) const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 
-/// Answers that no waiting changes: wrong password, no such user or not from here, no such database.
-const FINAL: [SqlState; 3] =
-    [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION, SqlState::INVALID_CATALOG_NAME];
+/// Answers that no waiting changes: wrong password, no such user or not from here, no such database, a search path that
+/// is no list of names.
+const FINAL: [SqlState; 4] = [
+    SqlState::INVALID_PASSWORD,
+    SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+    SqlState::INVALID_CATALOG_NAME,
+    SqlState::INVALID_PARAMETER_VALUE,
+];
 
 /// More than this is not read of what a server says to a login, bytes.
 const LONGEST_ANSWER: usize = 1 << 20;
@@ -49,6 +55,7 @@ pub(super) async fn login(target: &PostgresTarget, allowed: Duration) -> Result<
         match tokio::time::timeout(share, Server { host, port: *port, target }.login()).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(Miss::Never(error))) => return Err(Miss::Never(format!("{host}:{port}: {error}"))),
+            Ok(Err(unfit @ Miss::Unfit(_))) => return Err(unfit),
             Ok(Err(Miss::NotYet(error))) => misses.push(format!("{host}:{port}: {error}")),
             Err(_) => misses.push(format!("{host}:{port}: no answer")),
         }
@@ -82,7 +89,7 @@ impl Server<'_> {
             let stream = UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await;
             let stream = stream.map_err(|error| Miss::NotYet(network::reason(&error)))?;
             let tls = tls::unused_config().map_err(|error| Miss::NotYet(error.to_string()))?;
-            return converse(&login_of(target, SslMode::Disable), stream, connector(host, tls)).await;
+            return converse(target, SslMode::Disable, stream, connector(host, tls)).await;
         }
         let tls = match verification {
             Some(verification) => tls::client_config(verification, target.root_certificate.clone()).await,
@@ -90,7 +97,7 @@ impl Server<'_> {
         };
         let tls = tls.map_err(|error| Miss::NotYet(error.to_string()))?;
         let stream = network::connect(host, port).await.map_err(Miss::NotYet)?;
-        converse(&login_of(target, mode), stream, connector(host, tls)).await
+        converse(target, mode, stream, connector(host, tls)).await
     }
 }
 
@@ -110,6 +117,7 @@ impl From<Miss> for Failure {
 /// Final only where both are.
 fn both(encrypted: Miss, plain: Miss) -> Miss {
     match (encrypted, plain) {
+        (Miss::Unfit(told), _) | (_, Miss::Unfit(told)) => Miss::Unfit(told),
         (Miss::Never(encrypted), Miss::Never(plain)) => Miss::Never(in_both_words(&encrypted, &plain)),
         (Miss::Never(encrypted) | Miss::NotYet(encrypted), Miss::Never(plain) | Miss::NotYet(plain)) => {
             Miss::NotYet(in_both_words(&encrypted, &plain))
@@ -141,15 +149,18 @@ fn login_of(target: &PostgresTarget, mode: SslMode) -> Config {
     if let Some(password) = &target.password {
         config.password(password);
     }
+    if let Some(options) = &target.options {
+        config.options(options);
+    }
     config
 }
 
-async fn converse<S>(config: &Config, stream: S, tls: Connector) -> Result<(), Failure>
+async fn converse<S>(target: &PostgresTarget, mode: SslMode, stream: S, tls: Connector) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let encrypted = Arc::clone(&tls.encrypted);
-    let connected = config.connect_raw(Bounded::new(stream), tls).await;
+    let connected = login_of(target, mode).connect_raw(Bounded::new(stream), tls).await;
     let (client, connection) = connected.map_err(|error| Failure {
         is_of_encryption: match encrypted.get() {
             Some(true) => error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION),
@@ -159,9 +170,40 @@ where
         miss: miss(error),
     })?;
     // Without its client the connection says goodbye and ends, so that the server has nothing to log.
-    drop(client);
-    let _ = connection.await;
-    Ok(())
+    let (judged, _) = tokio::join!(judge(client, target), connection);
+    judged.map_err(Failure::from)
+}
+
+/// Whether the database is one that the service may be started with.
+async fn judge(client: Client, target: &PostgresTarget) -> Result<(), Miss> {
+    if target.refused.is_empty() {
+        return Ok(());
+    }
+    let answered = client.simple_query(&look_up(target)).await.map_err(miss)?;
+    let there: Vec<&str> = answered.iter().filter_map(table_of).collect();
+    let all = |tables: &[String]| tables.iter().all(|table| there.contains(&table.as_str()));
+    match target.refused.iter().find(|refused| all(&refused.found) && !all(&refused.missing)) {
+        Some(refused) => Err(Miss::Unfit(refused.message.clone())),
+        None => Ok(()),
+    }
+}
+
+/// The tables that are there, each by its name. All in one query, and so in one transaction: behind a pooler the search
+/// path must hold for the look-up, and for nothing after it.
+fn look_up(target: &PostgresTarget) -> String {
+    let path = target.search_path.as_ref();
+    let path = path.map(|path| format!("SELECT set_config('search_path', {}, true);", escape_literal(path)));
+    let tables = target.refused.iter().flat_map(|RefusedTables { found, missing, .. }| found.iter().chain(missing));
+    let tables: Vec<_> = tables.map(|table| format!("({})", escape_literal(table))).collect();
+    let select = "SELECT there FROM (VALUES";
+    let only = "AS tables (there) WHERE to_regclass(quote_ident(there)) IS NOT NULL";
+    format!("{}{select} {}) {only}", path.unwrap_or_default(), tables.join(", "))
+}
+
+/// Rows of `set_config` have no such column.
+fn table_of(message: &SimpleQueryMessage) -> Option<&str> {
+    let SimpleQueryMessage::Row(row) = message else { return None };
+    row.try_get("there").ok().flatten()
 }
 
 fn miss(error: Error) -> Miss {

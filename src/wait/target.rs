@@ -147,7 +147,17 @@ fn postgres(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
     let root_certificate = parameters.get("sslrootcert").map(PathBuf::from);
     let named: Vec<_> = servers.iter().map(|(host, port)| host_and_port(host, *port)).collect();
     let name = format!("postgres://{}/{database}", named.join(","));
-    let target = PostgresTarget { servers, user, password, database, sslmode, root_certificate };
+    let target = PostgresTarget {
+        servers,
+        user,
+        password,
+        database,
+        sslmode,
+        root_certificate,
+        refused: Vec::new(),
+        search_path: None,
+        options: None,
+    };
     Ok((name, Target::Postgres(target)))
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use dl_entry::container::Container;
 use dl_entry::env::{Environment, SecretFiles};
-use dl_entry::plan::{Plan, Probe, StopAction, Target};
+use dl_entry::plan::{Plan, PostgresTarget, Probe, StopAction, Target};
 use dl_entry::settings::Options;
 use dl_entry::{catalogue, compose, render, report, settings};
 
@@ -135,6 +135,9 @@ fn describe_plan(plan: &Plan) -> String {
     }
     for wait in &plan.waits {
         writeln!(text, "wait {} {}", wait.name, kind(&wait.target)).unwrap();
+        if let Target::Postgres(postgres) = &wait.target {
+            describe_tables(postgres, &mut text);
+        }
     }
     for argument in &plan.command.argv {
         writeln!(text, "argument {}", argument.to_string_lossy()).unwrap();
@@ -160,6 +163,16 @@ fn describe_plan(plan: &Plan) -> String {
         }
     }
     text
+}
+
+fn describe_tables(postgres: &PostgresTarget, text: &mut String) {
+    for refused in &postgres.refused {
+        let (found, missing) = (refused.found.join(" "), refused.missing.join(" "));
+        writeln!(text, "  refused with {found} and not {missing}").unwrap();
+    }
+    for (name, value) in [("search path", &postgres.search_path), ("options", &postgres.options)] {
+        value.iter().for_each(|value| writeln!(text, "  {name} {value}").unwrap());
+    }
 }
 
 fn kind(target: &Target) -> &'static str {

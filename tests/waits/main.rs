@@ -8,6 +8,9 @@ mod etcd;
 mod minio;
 mod postgres;
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
+mod tables;
 
 use std::cell::RefCell;
 use std::future::Future;

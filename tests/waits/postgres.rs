@@ -10,14 +10,14 @@ const USER: &str = "postgres";
 /// A character newer than Unicode 3.2, which SASLprep (RFC 4013) does not know: both sides must use it as it is.
 const ELEPHANT: &str = "🐘 p%w";
 
-struct Cluster {
+pub struct Cluster {
     folder: Folder,
     programs: PathBuf,
-    port: u16,
+    pub port: u16,
 }
 
 impl Cluster {
-    fn new(name: &str, password: &str) -> Self {
+    pub fn new(name: &str, password: &str) -> Self {
         let folder = Folder::new(name);
         server::give(folder.path(), USER);
         let cluster = Cluster { programs: programs(), port: server::free_port(), folder };
@@ -44,7 +44,7 @@ impl Cluster {
         self.folder.join("data")
     }
 
-    fn start(&self, settings: &[&str]) -> Server {
+    pub fn start(&self, settings: &[&str]) -> Server {
         let (data, port) = (self.data().display().to_string(), self.port.to_string());
         let sockets = format!("unix_socket_directories={}", self.folder.path().display());
         let mut arguments =
@@ -53,8 +53,17 @@ impl Cluster {
         Server::start(&self.programs.join("postgres"), &arguments, &[], Some(USER))
     }
 
-    fn url(&self, password: &str, rest: &str) -> String {
+    pub fn url(&self, password: &str, rest: &str) -> String {
         format!("postgres://{USER}:{}@127.0.0.1:{}/{rest}", encoded(password), self.port)
+    }
+
+    /// Each statement in a transaction of its own, once the server answers.
+    pub fn execute(&self, password: &str, database: &str, statements: &[&str]) {
+        let mut command = Command::new(self.programs.join("psql"));
+        command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", &self.url(password, database)]);
+        command.args(statements.iter().flat_map(|statement| ["-c", statement]));
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// A certificate authority, and a server certificate for `localhost` from it. Returns the root's path.
