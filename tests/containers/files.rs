@@ -12,7 +12,8 @@ fn without_its_folder_a_private_one_below_a_noexec_tmp_is_used_and_said() {
     let ended = Settings::script(&script).strict().tmpfs("/tmp").run();
     let log = ended.stderr.clone();
     assert_eq!(ended.success(), " /tmp tmpfs rw,nosuid,nodev,noexec\n700\n640\n");
-    let warning = "/run/dl cannot be written: files go to /tmp/dl-entry-123456; mount a tmpfs there or set DL_RUN_DIR";
+    let warning =
+        "/run/dl cannot be written: files go to /tmp/dl-entry-123456; mount a tmpfs at /run or set DL_RUN_DIR";
     assert!(log.contains(warning), "{log}");
 }
 
@@ -20,15 +21,17 @@ fn without_its_folder_a_private_one_below_a_noexec_tmp_is_used_and_said() {
 #[test]
 fn with_nothing_to_write_to_the_folder_is_named_and_nothing_starts() {
     let script = || Settings::script("echo started");
-    for (settings, folder, mount) in [
-        (script().strict(), "/tmp/dl-entry-123456", "/tmp"),
-        (script().read_only(), "/tmp/dl-entry-0", "/tmp"),
-        (script().read_only().env("DL_RUN_DIR", "/srv/dl"), "/srv/dl", "/srv"),
+    let hint =
+        "  or mount a tmpfs at /run (docker run --tmpfs /run), or set DL_RUN_DIR to a folder that can be written\n";
+    for (settings, folder, mount, hint) in [
+        (script().strict(), "/tmp/dl-entry-123456", "/tmp", hint),
+        (script().read_only(), "/tmp/dl-entry-0", "/tmp", hint),
+        (script().read_only().env("DL_RUN_DIR", "/srv/dl"), "/srv/dl", "/srv", ""),
     ] {
         let ended = settings.run();
         assert_eq!((ended.status, ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
         let last = format!(
-            "dl-entry: cannot make the folder {folder}: read-only file system\n  mount a volume or a tmpfs at {mount}\n"
+            "dl-entry: cannot make the folder {folder}: read-only file system\n  mount a volume or a tmpfs at {mount}\n{hint}"
         );
         assert!(ended.stderr.ends_with(&last), "{}", ended.stderr);
     }

@@ -79,6 +79,11 @@ impl Service {
         Running::start(self.command(&["run", "--service", self.name]))
     }
 
+    /// What the test answers at this socket is the service's answer.
+    pub fn start_with_listener(&self, listener: &std::net::TcpListener) -> Running {
+        Running::start_with_listener(self.command(&["run", "--service", self.name]), listener)
+    }
+
     /// Starts it and waits until it is ready.
     pub fn ready(&self) -> Running {
         let mut running = self.start();

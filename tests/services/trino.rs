@@ -283,7 +283,7 @@ fn piped(program: &str, arguments: &[&str], input: &[u8]) -> String {
 #[test]
 fn a_second_sigterm_ends_the_drain_and_leaves_the_server_its_own_time() {
     let (worker, listener) = deaf_worker("second-sigterm");
-    let running = worker.service.start();
+    let running = worker.service.start_with_listener(&listener);
     worker.service.await_process();
     running.signal(Signal::SIGTERM);
     let held = request_to_drain(&listener);
@@ -300,7 +300,7 @@ fn a_second_sigterm_ends_the_drain_and_leaves_the_server_its_own_time() {
 fn a_drain_nobody_answers_is_given_up_in_time_and_leaves_the_server_its_own() {
     let (mut worker, listener) = deaf_worker("unanswered");
     worker.service.set("TRINO_DRAIN_TIMEOUT", "1s");
-    let running = worker.service.start();
+    let running = worker.service.start_with_listener(&listener);
     worker.service.await_process();
     running.signal(Signal::SIGTERM);
     let _held = request_to_drain(&listener);
@@ -326,8 +326,10 @@ fn deaf_worker(test: &str) -> (Trino, TcpListener) {
 
 /// The connection a request to drain came on; whoever asks something else is turned away.
 fn request_to_drain(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
     until(PROMPT, "a request to drain", || {
-        let (mut stream, _) = listener.accept().unwrap();
+        let (mut stream, _) = listener.accept().ok()?;
+        stream.set_read_timeout(Some(PROMPT)).unwrap();
         let mut method = [0; 4];
         stream.read_exact(&mut method).ok().filter(|()| method == *b"PUT ").map(|()| stream)
     })
