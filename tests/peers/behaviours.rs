@@ -197,7 +197,7 @@ fn orphans_of_pid_1(peer: &Peer) -> Result<(), String> {
 }
 
 fn orphans_elsewhere(peer: &Peer) -> Result<(), String> {
-    let script = "sh -c 'sleep 0.3 & echo $!' >&2; exec sleep 60";
+    let script = "sh -c 'sleep 2 & echo $!' >&2; exec sleep 60";
     let running = Running::start(command(peer, script));
     let began = Instant::now();
     let orphan = loop {
@@ -212,8 +212,12 @@ fn orphans_elsewhere(peer: &Peer) -> Result<(), String> {
     std::thread::sleep(Duration::from_millis(100));
     let adopted = descendants(running.pid()).contains(&Pid::from_raw(orphan));
     expect(adopted, true)?;
-    std::thread::sleep(Duration::from_millis(500));
-    expect(std::path::Path::new(&format!("/proc/{orphan}")).exists(), false)
+    let reaped = || !std::path::Path::new(&format!("/proc/{orphan}")).exists();
+    let began = Instant::now();
+    while !reaped() && began.elapsed() < Duration::from_secs(2) + SOON {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    expect(reaped(), true)
 }
 
 fn stragglers(peer: &Peer) -> Result<(), String> {
