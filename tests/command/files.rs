@@ -230,8 +230,10 @@ fn a_tmpdir_that_names_no_folder_does_not_make_every_folder_a_temporary_one() {
 #[test]
 fn with_nothing_writable_the_hint_names_run_and_the_setting() {
     let demo = Demo::new(STOP);
-    let script = "unset DL_RUN_DIR; mount -t tmpfs -o ro none /run; mount -t tmpfs -o ro none /tmp";
-    let ended = after(&demo, script);
+    // The checkout may be under /tmp.
+    let copy = "cp \"$1\" \"$D/entry\"; set -- \"$D/entry\"";
+    let mounts = "mount -t tmpfs -o ro none /run; mount -t tmpfs -o ro none /tmp";
+    let ended = after(&demo, &format!("{copy}; unset DL_RUN_DIR; {mounts}"));
     assert_eq!((ended.code(), ended.stdout.as_str()), (73, ""), "{}", ended.stderr);
     let hint =
         "or mount a tmpfs at /run (docker run --tmpfs /run), or set DL_RUN_DIR to a folder that can be written\n";

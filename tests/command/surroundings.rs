@@ -52,8 +52,10 @@ fn without_proc_and_not_process_1_the_service_runs_and_its_group_is_ended() {
 fn a_read_only_root_no_temporary_folder_and_run_without_exec_are_enough() {
     for temporary in ["mount -t tmpfs -o noexec,nosuid,nodev none /tmp", "mount -t tmpfs -o mode=000,ro none /tmp"] {
         let demo = Demo::new(STOP);
+        // The checkout may be under /tmp.
+        let copy = "cp \"$1\" \"$D/entry\"; set -- \"$D/entry\"";
         let before = format!(
-            "{temporary}; mount -t tmpfs -o noexec,nosuid,nodev,mode=755 none $D/run
+            "{copy}; {temporary}; mount -t tmpfs -o noexec,nosuid,nodev,mode=755 none $D/run
             mount -o remount,ro /etc; mount -o remount,bind,ro /"
         );
         let script = format!("echo started; cat {}; touch /var/tmp/x 2>&- || echo read-only", demo.file().display());
