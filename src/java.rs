@@ -93,7 +93,7 @@ fn is_collector(name: &str) -> bool {
     matches!(name, "UseG1GC" | "UseZGC" | "UseShenandoahGC" | "UseParallelGC" | "UseSerialGC" | "UseEpsilonGC")
 }
 
-/// What is wrong with each option that Java `version` refuses to start with: `-XX:+X, which Java 21 does not know`.
+/// The mistake in each option that Java `version` refuses to start with: `-XX:+X, which Java 21 does not know`.
 /// No value is quoted, as it may be a secret.
 pub fn refusals(options: &[String], version: u32) -> Vec<String> {
     let given = |name: &str| options.iter().any(|option| option == name);
@@ -107,7 +107,7 @@ pub fn refusals(options: &[String], version: u32) -> Vec<String> {
     before.zip(options).filter_map(|(before, option)| refusal(before, option, around)).collect()
 }
 
-/// What decides beside the option itself.
+/// The facts that decide beside the option itself.
 #[derive(Clone, Copy)]
 struct Around {
     version: u32,
