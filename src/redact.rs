@@ -19,6 +19,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode_byte, utf8_percent_encode};
 use serde_json::Value;
 
 use self::fold::{Folded, Reading, fold, token_units};
@@ -172,8 +173,8 @@ impl Known {
         }
     }
 
-    /// A secret of hardly anything but marks folds to nothing: it is looked for as our formats spell it, a long one as the
-    /// only one that spells everything does.
+    /// A secret of hardly anything but marks and escapes folds to nothing: it is looked for as our formats and URLs spell
+    /// it, a long one as JSON does, the only format that spells everything.
     fn add_marks(&mut self, name: u32, text: &str) {
         self.of_marks = true;
         let formats = if text.len() < VERY_LONG { &Format::ALL[..] } else { &[Format::Json] };
@@ -181,6 +182,8 @@ impl Known {
         let again: Option<String> =
             Format::Json.escape(text).and_then(|json| Format::Json.escape(unquoted(&json))).ok();
         spellings.extend(again.filter(|_| text.len() < VERY_LONG));
+        spellings.push(utf8_percent_encode(text, NON_ALPHANUMERIC).to_string());
+        spellings.push(text.bytes().map(percent_encode_byte).collect());
         for spelling in spellings.iter().map(|spelling| unquoted(spelling)).chain([text]) {
             self.needles.add(&codes(&fold(spelling, Reading::AsItIs)), name, Edges::default());
         }
@@ -370,6 +373,14 @@ mod tests {
     fn a_secret_is_replaced_by_its_name() {
         let text = redacted(&[("PASSWORD", "hunter22")], "login with hunter22, again hunter22!");
         assert_eq!(text, "login with ‹redacted:PASSWORD›, again ‹redacted:PASSWORD›!");
+    }
+
+    #[test]
+    fn a_secret_that_is_hardly_more_than_an_escape_is_found_in_a_url() {
+        let secret = r"cc\u0001\\";
+        for spelling in ["cc%5Cu0001%5C%5C", "%63%63%5C%75%30%30%30%31%5C%5C", secret, r"cc\\u0001\\\\"] {
+            assert_eq!(redacted(&[("S", secret)], &format!("<{spelling}>")), "<‹redacted:S›>", "{spelling}");
+        }
     }
 
     #[test]
