@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroize;
@@ -21,9 +22,10 @@ const PIPE_DEADLINE: Duration = Duration::from_secs(10);
 /// Everything set, by name.
 #[derive(Clone, Default)]
 pub struct Environment {
-    variables: BTreeMap<OsString, OsString>,
+    /// Shared with every clone: a value may be large.
+    variables: BTreeMap<OsString, Arc<OsStr>>,
     /// Where a variable of an env file is set, and with which value. Empty for the environment of a process.
-    lines: BTreeMap<String, Vec<(Line, OsString)>>,
+    lines: BTreeMap<String, Vec<(Line, Arc<OsStr>)>>,
 }
 
 /// A line of an env file, counted from 1.
@@ -48,7 +50,7 @@ impl std::fmt::Debug for Environment {
 impl Environment {
     /// This process's environment. Variables that are not UTF-8 are kept as they are.
     pub fn of_process() -> Environment {
-        Environment { variables: std::env::vars_os().collect(), lines: BTreeMap::new() }
+        Environment::from_pairs(std::env::vars_os())
     }
 
     /// The variables of files in Docker's `--env-file` format, later files winning. These alone are the environment.
@@ -94,14 +96,14 @@ impl Environment {
             return Err("a NUL byte, which no variable can hold");
         }
         let (name, value) = match line.split_once('=') {
-            Some((name, value)) => (name, Some(OsString::from(value))),
+            Some((name, value)) => (name, Some(Arc::from(OsStr::new(value)))),
             // As Docker has it: a name alone is taken from where the command runs.
             None => (line, None),
         };
         if name.is_empty() || name.contains(char::is_whitespace) {
             return Err("not a variable; write NAME=value");
         }
-        let value = value.or_else(|| std::env::var_os(name));
+        let value: Option<Arc<OsStr>> = value.or_else(|| std::env::var_os(name).map(Arc::from));
         if let Some(value) = value {
             self.lines.entry(name.to_owned()).or_default().push((place, value.clone()));
             self.variables.insert(name.into(), value);
@@ -119,7 +121,7 @@ impl Environment {
     pub fn set_twice(&self) -> impl Iterator<Item = (&str, Vec<&Line>)> {
         self.lines.iter().filter_map(|(name, lines)| {
             let (last, value) = lines.last()?;
-            let same_file: Vec<&(Line, OsString)> = lines.iter().filter(|(line, _)| line.file == last.file).collect();
+            let same_file: Vec<&(Line, Arc<OsStr>)> = lines.iter().filter(|(line, _)| line.file == last.file).collect();
             let differ = same_file.iter().any(|(_, other)| other != value);
             differ.then(|| (name.as_str(), same_file.into_iter().map(|(line, _)| line).collect()))
         })
@@ -127,18 +129,18 @@ impl Environment {
 
     /// For tests and for callers that have the variables at hand.
     pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(pairs: impl IntoIterator<Item = (N, V)>) -> Environment {
-        let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let variables = pairs.into_iter().map(|(name, value)| (name.into(), Arc::from(value.into()))).collect();
         Environment { variables, lines: BTreeMap::new() }
     }
 
     /// The value, empty or not.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+        self.variables.get(OsStr::new(name)).map(AsRef::as_ref)
     }
 
     /// Sets one, in place of what it was.
     pub fn insert(&mut self, name: &str, value: &str) {
-        self.variables.insert(name.into(), value.into());
+        self.variables.insert(name.into(), OsStr::new(value).into());
     }
 
     /// Takes one out.
@@ -148,7 +150,7 @@ impl Environment {
 
     /// Every variable, in order of name.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_ref()))
     }
 
     /// Every name that is UTF-8, in order.

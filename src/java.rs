@@ -3,13 +3,21 @@
 //! Pure but for `version_at`, which reads one small file of a Java home. Knows no service. Offered to contracts by
 //! `expression`.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::read;
 use crate::spelling::edit_distance;
 
 /// `java/options.tsv`: name, kind, first version, first version that refuses it, what unlocks it.
 const OPTIONS: &str = include_str!("java/options.tsv");
+
+/// The table, read once: there may be thousands of options to look up.
+static TABLE: LazyLock<Table> = LazyLock::new(Table::read);
+
+/// Further options are java's to judge: each unknown one is compared with every flag there is.
+const MOST_OPTIONS: usize = 2000;
 
 /// Options whose argument is the next word (java(1)).
 const WITH_ARGUMENT: [&str; 13] = [
@@ -104,7 +112,8 @@ pub fn refusals(options: &[String], version: u32) -> Vec<String> {
         experimental: given("-XX:+UnlockExperimentalVMOptions"),
     };
     let before = std::iter::once(None).chain(options.iter().map(Some));
-    before.zip(options).filter_map(|(before, option)| refusal(before, option, around)).collect()
+    let judged = before.zip(options).take(MOST_OPTIONS);
+    judged.filter_map(|(before, option)| refusal(before, option, around)).collect()
 }
 
 /// The facts that decide beside the option itself.
@@ -125,10 +134,9 @@ fn refusal(before: Option<&String>, option: &str, around: Around) -> Option<Stri
         return (!is_argument).then(|| "a word that is not an option: options begin with -".to_owned());
     }
     let name = option.split_once('=').map_or(option, |(name, _)| name);
-    let row = rows().find(|row| match row.kind {
+    let row = TABLE.others.iter().find(|row| match row.kind {
         "option" => row.name == option,
-        "start" => option.starts_with(row.name),
-        _ => false,
+        _ => option.starts_with(row.name),
     })?;
     // The one value that Java 24 and newer take.
     let harmless = option == "-Djava.security.manager=disallow";
@@ -144,7 +152,7 @@ fn refusal_of_flag(option: &str, flag: &str, around: Around) -> Option<String> {
     let written = option.split('=').next().unwrap_or(option);
     let java = around.version;
     // `-XX:Flags=file` and the like are no flags of the table.
-    let Some(row) = rows().find(|row| row.name == name) else {
+    let Some(row) = TABLE.flags.get(name) else {
         return nearest(name).map(|near| format!("{written}, which no Java knows: did you mean {near}?"));
     };
     if row.is_refused_by(java) {
@@ -171,10 +179,10 @@ fn nearest(name: &str) -> Option<&'static str> {
     if OF_ARM.contains(&name) {
         return None;
     }
-    let flags = rows().filter(|row| matches!(row.kind, "switch" | "value")).map(|row| row.name);
-    let near = flags.filter(|flag| flag.len().abs_diff(name.len()) <= 2);
-    let distances = near.map(|flag| (edit_distance(&name.to_lowercase(), &flag.to_lowercase()), flag));
-    distances.filter(|(distance, _)| *distance <= 2).min().map(|(_, flag)| flag)
+    let near = TABLE.flags.keys().filter(|flag| flag.len().abs_diff(name.len()) <= 2);
+    let name = name.to_lowercase();
+    let distances = near.map(|flag| (edit_distance(&name, &flag.to_lowercase()), flag));
+    distances.filter(|(distance, _)| *distance <= 2).min().map(|(_, flag)| *flag)
 }
 
 /// A line of the table.
@@ -200,6 +208,20 @@ impl Row {
             None => return false,
         };
         version <= before
+    }
+}
+
+struct Table {
+    /// What stands after `-XX:`, by name.
+    flags: HashMap<&'static str, Row>,
+    /// Options, and how options start.
+    others: Vec<Row>,
+}
+
+impl Table {
+    fn read() -> Table {
+        let (flags, others): (Vec<Row>, _) = rows().partition(|row| matches!(row.kind, "switch" | "value"));
+        Table { flags: flags.into_iter().map(|row| (row.name, row)).collect(), others }
     }
 }
 
@@ -229,9 +251,20 @@ mod tests {
     fn every_line_of_the_table_is_whole() {
         let lines = OPTIONS.lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(rows().count(), lines);
+        assert_eq!(TABLE.flags.len() + TABLE.others.len(), lines, "a flag is in it twice");
         for row in rows() {
             assert!(matches!(row.kind, "switch" | "value" | "option" | "start"), "{}", row.name);
             assert!(matches!(row.lock, "-" | "diagnostic" | "experimental"), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn as_many_options_as_a_value_can_hold_are_judged() {
+        for option in ["-Dx.y=z ", "-XX:+UseG1GC ", "-XX:+UseG1GCC ", "-XX:+NoSuchThing "] {
+            let options = words(&option.repeat((1 << 20) / option.len()));
+            let begun = std::time::Instant::now();
+            assert!(refusals(&options, 21).len() <= MOST_OPTIONS);
+            assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{option} {:?}", begun.elapsed());
         }
     }
 

@@ -22,7 +22,7 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode_byte, utf8_percent_encode};
 use serde_json::Value;
 
-use self::fold::{Folded, Reading, fold, token_units};
+use self::fold::{Folded, Reading, fold, is_token, token_units};
 use self::needles::{Edges, Hit, Needles, VERY_LONG};
 use crate::format::Format;
 use crate::log::without_controls;
@@ -160,6 +160,9 @@ impl Known {
 
     fn add_text(&mut self, name: u32, text: &str) {
         for (_, piece) in pieces(text, PIECE_OF_SECRET, OVERLAP_OF_SECRET) {
+            if self.add_plain(name, piece) {
+                continue;
+            }
             let folded = fold(piece, Reading::Escaped);
             let end = folded.units.last().map_or(0, |unit| unit.end);
             let edges = Edges { backslashes: end < piece.len(), ..Edges::default() };
@@ -171,6 +174,21 @@ impl Known {
                 self.needles.add(&as_it_is, name, Edges::default());
             }
         }
+    }
+
+    /// A piece without anything that could be an escape, which nothing has to be undone in.
+    fn add_plain(&mut self, name: u32, piece: &str) -> bool {
+        let escaped = if is_token(piece) { token_units(piece) } else { vec![] };
+        let is_plain = escaped.len() >= SHORTEST_SECRET;
+        if is_plain {
+            self.needles.add(&escaped, name, Edges::default());
+            // As it is, a run of marks is not one.
+            if escaped.len() < piece.len() {
+                let as_it_is: Vec<u32> = piece.bytes().map(u32::from).collect();
+                self.needles.add(&as_it_is, name, Edges::default());
+            }
+        }
+        is_plain
     }
 
     /// A secret of hardly anything but marks and escapes folds to nothing: it is looked for as our formats and URLs spell

@@ -60,7 +60,8 @@ fn distance_of_different<T: PartialEq>(one: &[T], other: &[T]) -> usize {
 
 /// How far a name may be from what was probably meant: at most `most`, and a third of a short one.
 pub fn tolerance(name: &str, most: usize) -> usize {
-    most.min(name.chars().count() / 3)
+    // No more characters than that matter.
+    most.min(name.chars().take(3 * most).count() / 3)
 }
 
 #[cfg(test)]

@@ -79,10 +79,17 @@ pub(super) fn fold(text: &str, reading: Reading) -> Folded {
     fold.finished()
 }
 
+/// Whether nothing in a text can be an escape, so that `token_units` are its units: most generated secrets.
+pub(super) fn is_token(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-./:=@_,!*#~^|?<>()".contains(&byte))
+}
+
 /// The units of a text of ASCII letters, digits and marks in which nothing is an escape.
 pub(super) fn token_units(token: &str) -> Vec<u32> {
     let mut units: Vec<u32> = token.bytes().map(u32::from).collect();
-    units.dedup_by(|one, other| one == other && is_mark(*one));
+    if token.bytes().any(|byte| byte.is_ascii_punctuation()) {
+        units.dedup_by(|one, other| one == other && is_mark(*one));
+    }
     units
 }
 
@@ -313,6 +320,15 @@ mod tests {
             (r"\\\\", ""),
         ] {
             assert_eq!(folded(spelling), meant, "{spelling}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_holds_no_escape_has_the_units_of_a_token(text in "[a-zA-Z0-9+./:=@_,!*#~^|?<>()-]{0,40}") {
+            proptest::prop_assert!(is_token(&text));
+            let codes: Vec<u32> = fold(&text, Reading::Escaped).units.iter().map(|unit| unit.code).collect();
+            proptest::prop_assert_eq!(codes, token_units(&text));
         }
     }
 

@@ -61,10 +61,8 @@ pub(super) struct Needles {
     longer: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
     /// Which stems may be there at all, one bit for each value of a few bits of the hash.
     filter: Vec<u64>,
-    /// How many stems `filter` was made for.
+    /// How many needles and stems `filter` was made for.
     room: usize,
-    /// Every stem, to make a larger filter from.
-    stems: Vec<u64>,
     /// Which lengths of `STEMS` some needle has.
     used: [bool; STEMS.len()],
 }
@@ -109,21 +107,20 @@ impl Needles {
             *self.longer.entry(stem_key).or_default() |= 1 << (units.len() - stem);
         }
         self.used[index] = true;
-        self.stems.push(stem_key);
         self.admit(stem_key);
     }
 
     /// One in eight bits is set at most, so that few places are looked at for nothing.
     fn admit(&mut self, stem_key: u64) {
-        if self.stems.len() > self.room {
-            self.room = (self.stems.len() * 2).max(512);
-            self.filter = vec![0; (self.room * 8).next_power_of_two() / 64];
-            let stems = std::mem::take(&mut self.stems);
-            stems.iter().for_each(|stem| self.set(*stem));
-            self.stems = stems;
-        } else {
-            self.set(stem_key);
+        let most = self.whole.len() + self.longer.len();
+        if most <= self.room {
+            return self.set(stem_key);
         }
+        self.room = (most * 2).max(512);
+        self.filter = vec![0; (self.room * 8).next_power_of_two() / 64];
+        // A needle that is its own stem is known by that alone; the others' hashes set a few bits more.
+        let stems: Vec<u64> = self.whole.keys().chain(self.longer.keys()).copied().collect();
+        stems.into_iter().for_each(|stem| self.set(stem));
     }
 
     fn set(&mut self, stem_key: u64) {

@@ -45,25 +45,29 @@ impl Loader<'_> {
     /// Keeps what is secret inside a value that is none as a whole.
     pub(super) fn keep_secrets_within(&mut self, name: &str, text: &str) {
         for Within { secret, place } in telling::within(text) {
-            self.settings.places.extend(place.map(|place| (secret.clone(), place)));
-            self.settings.secrets.push((name.to_owned(), secret));
+            self.settings.places.extend(place.map(|place| (secret.clone().into_owned(), place.into_owned())));
+            self.settings.secrets.push((name.to_owned(), secret.into_owned()));
         }
     }
 
     /// Keeps the secrets inside everything that came in, declared or not: all of it may be printed by somebody.
     pub(super) fn keep_undeclared_secrets(&mut self) {
-        let given: Vec<(String, String)> = self
-            .environment
-            .iter()
-            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-            .chain(self.options.arguments.iter().map(|argument| ("arguments".to_owned(), argument.clone())))
-            .collect();
-        for (name, value) in given {
-            self.keep_secrets_within(&name, &value);
-            let folder = matches!(name.as_str(), "PWD" | "OLDPWD");
-            if !folder && !self.known.contains(&name) && telling::is_secret(&name, &value) && !is_too_short(&value) {
-                self.settings.secrets.push((name, value));
-            }
+        // Lent rather than copied: a value may be large.
+        let environment = std::mem::take(&mut self.environment);
+        for (name, value) in environment.iter() {
+            self.keep_undeclared(&name.to_string_lossy(), &value.to_string_lossy());
+        }
+        self.environment = environment;
+        for argument in &self.options.arguments {
+            self.keep_undeclared("arguments", argument);
+        }
+    }
+
+    fn keep_undeclared(&mut self, name: &str, value: &str) {
+        self.keep_secrets_within(name, value);
+        let folder = matches!(name, "PWD" | "OLDPWD");
+        if !folder && !self.known.contains(name) && telling::is_secret(name, value) && !is_too_short(value) {
+            self.settings.secrets.push((name.to_owned(), value.to_owned()));
         }
     }
 

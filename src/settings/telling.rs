@@ -3,6 +3,9 @@
 //! Pure text. A name is judged by its words, so that `keyStorePassword` and `key-store.password` are the same; what only
 //! names, counts or locates a secret is none, as operators need to see it.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use percent_encoding::percent_decode_str;
 
 use crate::redact::is_too_short;
@@ -134,45 +137,70 @@ fn words(name: &str) -> Vec<String> {
 /// `"password": "…"` in JSON, YAML and headers, `--password …`, a private key. As they stand there, and without percent
 /// encoding. Takes a time that grows with the text and no faster, whatever it holds.
 pub(crate) fn secrets_within(text: &str) -> Vec<String> {
-    within(text).into_iter().map(|within| within.secret).collect()
+    within(text).into_iter().map(|within| within.secret.into_owned()).collect()
 }
 
 /// A secret inside a text.
-pub(crate) struct Within {
-    pub secret: String,
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Within<'t> {
+    pub secret: Cow<'t, str>,
     /// The secret with what stands around it, for one that is a word: `password=nessie`.
-    pub place: Option<String>,
+    pub place: Option<Cow<'t, str>>,
+}
+
+/// Secrets in the order they were found in, each once: a text may have one in every second word.
+#[derive(Default)]
+struct Found<'t> {
+    list: Vec<Within<'t>>,
+    seen: HashSet<Within<'t>>,
+}
+
+impl<'t> Extend<Within<'t>> for Found<'t> {
+    fn extend<I: IntoIterator<Item = Within<'t>>>(&mut self, found: I) {
+        let (list, seen) = (&mut self.list, &mut self.seen);
+        list.extend(found.into_iter().filter(|within| seen.insert(within.clone())));
+    }
 }
 
 /// The secrets inside a text, and where they stand.
-pub(crate) fn within(text: &str) -> Vec<Within> {
-    let mut found: Vec<Within> = text.split("://").skip(1).filter_map(password_of_url).collect();
+pub(crate) fn within(text: &str) -> Vec<Within<'_>> {
+    let mut found = Found::default();
+    found.extend(text.split("://").skip(1).filter_map(password_of_url));
     found.extend(password_of_oracle(text));
     found.extend(named_secrets(text));
     if text.contains("-D") {
         let words = split_words(text).unwrap_or_default();
-        found.extend(words.iter().filter_map(|word| secret_property(word)));
+        let secrets = words.iter().filter_map(|word| secret_property(word));
+        found.extend(secrets.map(Within::into_owned));
     }
     found.extend(private_keys(text));
-    let decoded: Vec<Within> = found.iter().filter_map(|within| percent_decoded(&within.secret)).map(whole).collect();
+    let decoded = found.list.iter().filter_map(|within| percent_decoded(&within.secret)).map(whole);
+    let decoded: Vec<Within> = decoded.collect();
     found.extend(decoded);
-    found
+    found.list
 }
 
-fn whole(secret: String) -> Within {
-    Within { secret, place: None }
+fn whole<'t>(secret: impl Into<Cow<'t, str>>) -> Within<'t> {
+    Within { secret: secret.into(), place: None }
+}
+
+impl Within<'_> {
+    fn into_owned<'o>(self) -> Within<'o> {
+        let owned = |text: Cow<str>| Cow::Owned(text.into_owned());
+        Within { secret: owned(self.secret), place: self.place.map(owned) }
+    }
 }
 
 /// What must be kept to oneself of a value whose place says where it begins: all of `around`, where the value alone is
 /// too short to be found.
-fn kept(value: &str, around: &str) -> Option<Within> {
+fn kept<'t>(value: &'t str, around: &'t str) -> Option<Within<'t>> {
     let kept = if is_too_short(value) { around } else { value };
-    let place = (value.len() <= words::LONGEST).then(|| around.to_owned());
-    (!value.is_empty() && !is_too_short(kept)).then(|| Within { secret: kept.to_owned(), place })
+    let place = (value.len() <= words::LONGEST).then_some(around.into());
+    (!value.is_empty() && !is_too_short(kept)).then_some(Within { secret: kept.into(), place })
 }
 
 /// `user:password@host`, the rest of a URL.
-fn password_of_url(rest: &str) -> Option<Within> {
+fn password_of_url(rest: &str) -> Option<Within<'_>> {
     let word = rest.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>')).next()?;
     let authority = word.split(['/', '?', '#']).next()?;
     let port =
@@ -187,7 +215,7 @@ fn password_of_url(rest: &str) -> Option<Within> {
 }
 
 /// `jdbc:oracle:thin:user/password@…`
-fn password_of_oracle(text: &str) -> Option<Within> {
+fn password_of_oracle(text: &str) -> Option<Within<'_>> {
     let (_, rest) = text.split_once("jdbc:oracle:")?;
     let (user_and_password, _) = rest.split_once(':')?.1.split_once('@')?;
     kept(user_and_password.split_once('/')?.1, user_and_password)
@@ -199,16 +227,21 @@ const LONGEST_NAME: usize = 128;
 const MOST_WITHIN: usize = 2;
 
 /// `name=value`, `name: value` and `--name value`, with what may belong to the value and without.
-fn named_secrets(text: &str) -> Vec<Within> {
+fn named_secrets(text: &str) -> Vec<Within<'_>> {
     let mut found = Vec::new();
+    // Each is judged once, with its name and value.
+    let mut seen = HashSet::new();
     let (mut end_of_value, mut within) = (0, 0);
-    for (index, separator) in text.match_indices(['=', ':', '-']) {
+    for (index, separator) in text.bytes().enumerate().filter(|(_, byte)| matches!(byte, b'=' | b':' | b'-')) {
         let Some(named) = named_value(text, index, separator) else { continue };
         within = if index < end_of_value { within + 1 } else { 0 };
         if within <= MOST_WITHIN {
             let value = named.value(text);
-            end_of_value = end_of_value.max(named.start + value.len());
-            found.extend(named.secrets(text, value));
+            let end = named.start + value.len();
+            end_of_value = end_of_value.max(end);
+            if seen.insert((separator, &text[named.begin..end])) {
+                found.extend(named.secrets(text, value));
+            }
         }
     }
     found
@@ -228,11 +261,11 @@ struct Named<'t> {
 }
 
 /// What the separator at `index` gives a name to.
-fn named_value<'t>(text: &'t str, index: usize, separator: &str) -> Option<Named<'t>> {
-    let after = index + separator.len();
+fn named_value(text: &str, index: usize, separator: u8) -> Option<Named<'_>> {
+    let after = index + 1;
     let (begin, name, start) = match separator {
-        "-" => option(text, index)?,
-        "=" => {
+        b'-' => option(text, index)?,
+        b'=' => {
             let (begin, name) = name_before(text, index)?;
             let spaced = text[..index].ends_with([' ', '\t']);
             let blanks = if spaced { blanks(&text[after..]) } else { 0 };
@@ -249,7 +282,7 @@ fn named_value<'t>(text: &'t str, index: usize, separator: &str) -> Option<Named
     let escapes = text[start..].bytes().take(8).take_while(|byte| *byte == b'\\').count();
     let quote = text[start + escapes..].chars().next().filter(|c| matches!(c, '"' | '\''));
     let start = if quote.is_some() { start + escapes + 1 } else { start };
-    Some(Named { name, begin, start, quote, is_escaped: quote.is_some() && escapes > 0, is_mapping: separator == ":" })
+    Some(Named { name, begin, start, quote, is_escaped: quote.is_some() && escapes > 0, is_mapping: separator == b':' })
 }
 
 impl<'t> Named<'t> {
@@ -270,7 +303,7 @@ impl<'t> Named<'t> {
         if self.quote.is_some() { value.trim_end_matches('\\') } else { value.trim_end() }
     }
 
-    fn secrets(&self, text: &str, value: &str) -> Vec<Within> {
+    fn secrets(&self, text: &'t str, value: &'t str) -> Vec<Within<'t>> {
         let value = credentials(value);
         let nothing = self.is_mapping
             && self.quote.is_none()
@@ -281,7 +314,7 @@ impl<'t> Named<'t> {
         }
         let begin = value.as_ptr() as usize - text.as_ptr() as usize;
         let marks: &[char] = if self.is_mapping { &[',', '#', '}', ']', ';', ' '] } else { &[',', '#'] };
-        let around = |value: &str| &text[self.begin..begin + value.len()];
+        let around = |value: &'t str| &text[self.begin..begin + value.len()];
         let shorter = value.split(marks).next().filter(|_| self.quote.is_none());
         let shorter = shorter.filter(|shorter| *shorter != value && !is_too_short(shorter));
         let found = [Some(value), shorter].into_iter().flatten();
@@ -334,20 +367,20 @@ fn is_of_name(byte: u8) -> bool {
 fn may_name_a_secret(name: &str) -> bool {
     const STEMS: [&str; 11] =
         ["pass", "pwd", "secret", "token", "credential", "key", "string", "sig", "auth", "headers", "jaas"];
-    name.len() > 2 && {
-        let lower = name.to_ascii_lowercase();
-        STEMS.iter().any(|stem| lower.contains(stem))
-    }
+    let name = name.as_bytes();
+    let begins =
+        |rest: &[u8], stem: &&str| rest.len() >= stem.len() && rest[..stem.len()].eq_ignore_ascii_case(stem.as_bytes());
+    (0..name.len().saturating_sub(2)).any(|start| STEMS.iter().any(|stem| begins(&name[start..], stem)))
 }
 
 /// The value of `-Dname=value`, one argument of java.
-fn secret_property(word: &str) -> Option<Within> {
+fn secret_property(word: &str) -> Option<Within<'_>> {
     let (name, value) = word.strip_prefix("-D")?.split_once('=')?;
     is_secret(name, value).then(|| kept(value, word))?
 }
 
 /// PEM blocks (RFC 7468) that hold a private key, each to its end, or to where the next one begins.
-fn private_keys(text: &str) -> Vec<Within> {
+fn private_keys(text: &str) -> Vec<Within<'_>> {
     let mut found = Vec::new();
     let frames: Vec<(usize, bool)> = text
         .match_indices("-----")
@@ -366,7 +399,7 @@ fn private_keys(text: &str) -> Vec<Within> {
             Some((next, false)) => next + self::label(&text[*next..]).len(),
             None => text.len(),
         };
-        found.push(whole(text[*start..end].to_owned()));
+        found.push(whole(&text[*start..end]));
     }
     found
 }
@@ -634,6 +667,15 @@ mod tests {
             let room: usize = secrets_within(&text).iter().map(String::len).sum();
             assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{part} {:?}", begun.elapsed());
             assert!(room <= 2 << 20, "{part} {room}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_a_text_has_many_times_is_kept_once() {
+        for part in ["{\"password\":\"", "password=hunter22 ", "http://u:hunter22@h ", "--token hunter22 "] {
+            let text = part.repeat((1 << 20) / part.len());
+            let found = within(&text);
+            assert!(found.len() < 10, "{part} {}", found.len());
         }
     }
 
