@@ -5,6 +5,7 @@
 //! and must not show a secret. The pipeline in `entry` reports into `Health`; nothing is decided from it.
 
 mod client;
+mod early;
 mod metrics;
 mod seats;
 mod server;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use crate::redact::Secrets;
 
 pub use client::ask;
+pub use early::Early;
 pub use server::{serve, status_of};
 
 /// Where a start has got to. In this order, but for `Tasks`, which a contract may ask for at several points.

@@ -1,6 +1,6 @@
 //! `dl-entry run`: the effects, in their one order.
 //!
-//! prepare (pure) → write as whoever we are → become the service's user for good → health → wait → spawn → tasks →
+//! prepare (pure) → listen → write as whoever we are → become the service's user for good → health → wait → spawn → tasks →
 //! supervise → exit. A signal is honoured in every phase; nothing of the service runs before the drop is proven.
 
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use crate::accounts;
 use crate::cli::{Run, WaitArgs};
 use crate::env::Environment;
 use crate::exit;
-use crate::health::{self, Health, Phase};
+use crate::health::{self, Early, Health, Phase};
 use crate::http;
 use crate::listeners::Listeners;
 use crate::log;
@@ -73,7 +73,12 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     let exec = arguments.exec || own.exec;
     refuse_low_ports(&prepared, plan, !exec)?;
     health.set_phase(Phase::Rendering);
-    let written = write_plan(plan, &run_dir, identity.as_ref());
+    let listener = match exec {
+        true => None,
+        false => health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?,
+    };
+    let early = Early::on(listener.as_ref(), &health);
+    let written = write_plan(plan, &run_dir, identity.as_ref(), &|| early.answer());
     // A signal cuts short the walk through a folder of data.
     stop_if_asked(&mut signals)?;
     written.map_err(|failure| with_hint(failure, &own, &run_dir))?;
@@ -92,7 +97,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     if exec {
         return Err(started.replaced(&mut signals));
     }
-    let listener = health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?;
+    drop(early);
     block_on(async {
         let serving = serve(listener, &health, &plan.ready, &listeners);
         tokio::select! {
@@ -280,7 +285,7 @@ fn accounts_for(user: &str, path: &str) -> Result<String, Failure> {
     }
 }
 
-fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Result<(), Failure> {
+fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>, meanwhile: &dyn Fn()) -> Result<(), Failure> {
     private_fallback(run_dir)?;
     let parents = plan.files.iter().filter_map(|file| file.path.parent()).filter(|parent| parent.starts_with(run_dir));
     // Below a temporary folder, which is everybody's, it stays private.
@@ -294,7 +299,7 @@ fn write_plan(plan: &Plan, run_dir: &Path, identity: Option<&Identity>) -> Resul
     let mut seen = std::collections::BTreeSet::new();
     directories.retain(|directory| seen.insert(directory.path.clone()));
     let owner = identity.map(|identity| (identity.uid, identity.gid));
-    write::write_service(&plan.folder, &plan.files, &directories, owner)
+    write::write_service(&plan.folder, &plan.files, &directories, owner, meanwhile)
         .map_err(|error| Failure::new(exit::CANNOT_WRITE, error))?;
     Ok(())
 }

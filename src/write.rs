@@ -95,17 +95,19 @@ impl Written {
 
 /// Makes the directories and writes the files. Every warning is logged as well.
 pub fn write_all(files: &[RenderedFile], directories: &[Directory], owner: Owner) -> Result<Vec<Written>, WriteError> {
-    write(files, directories, owner, None)
+    write(files, directories, owner, None, &|| {})
 }
 
 /// The same for a service whose files are in `folder`: those that an earlier configuration left there are removed.
+/// `meanwhile` is called now and then where it takes long.
 pub fn write_service(
     folder: &Path,
     files: &[RenderedFile],
     directories: &[Directory],
     owner: Owner,
+    meanwhile: &dyn Fn(),
 ) -> Result<Vec<Written>, WriteError> {
-    write(files, directories, owner, Some(folder))
+    write(files, directories, owner, Some(folder), meanwhile)
 }
 
 fn write(
@@ -113,10 +115,11 @@ fn write(
     directories: &[Directory],
     owner: Owner,
     folder: Option<&Path>,
+    meanwhile: &dyn Fn(),
 ) -> Result<Vec<Written>, WriteError> {
     let mounts = Mounts::of_this_process();
     for directory in directories {
-        directory::make(directory, owner, &mounts)?;
+        directory::make(directory, owner, &mounts, meanwhile)?;
     }
     let decide = |file| Ok((file, decide(file, owner, &mounts, Links::Trusted)?));
     let mut decided = files.iter().map(decide).collect::<Result<Vec<_>, _>>()?;

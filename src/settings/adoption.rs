@@ -5,7 +5,7 @@
 //! because what a variable says is never one.
 
 use super::Loader;
-use super::passthrough::passthrough_key;
+use super::passthrough::{key_of_native_name, passthrough_key};
 use crate::contract::{Passthrough, Variable};
 use crate::report::Problem;
 use crate::value::{Value, ValueType, split_words};
@@ -85,6 +85,16 @@ impl Loader<'_> {
         }
     }
 
+    /// Whether a name is a key as the service itself spells it, and its value a reference: it stays a line of the file.
+    pub(super) fn is_reference_in_key(&self, name: &str) -> bool {
+        let is_key = |passthrough: &Passthrough| {
+            passthrough.literal.iter().any(|prefix| name.starts_with(prefix.as_str()))
+                || key_of_native_name(&passthrough.keys, name).is_some()
+        };
+        let text = self.environment.get(name).and_then(|text| text.to_str()).unwrap_or_default();
+        text.contains("${") && self.contract.passthrough.iter().any(is_key)
+    }
+
     /// Whether a line of the extra block, or a variable of the passthrough, has been taken for another variable.
     pub(super) fn is_adopted_line(&self, extra: &str, key: &str) -> bool {
         self.adopted.contains(&format!("{extra} {key}"))
@@ -156,8 +166,15 @@ mod tests {
 
     #[test]
     fn a_reference_stays_a_line_of_the_file() {
-        let (settings, _) = run(&[("DEMO_CONFIG__http.port", "${ENV:PORT}")]);
-        assert_eq!(settings.additions["config"]["http.port"].value, "${ENV:PORT}");
+        for pair in [
+            ("DEMO_CONFIG__http.port", "${ENV:PORT}"),
+            ("DEMO_EXTRA", "http.port=${ENV:PORT}"),
+            ("http.port", "${ENV:PORT}"),
+        ] {
+            let (settings, problems) = run(&[pair]);
+            assert_eq!(settings.additions["config"]["http.port"].value, "${ENV:PORT}", "{pair:?}");
+            assert!(problems.is_empty(), "{problems:?}");
+        }
     }
 
     #[test]

@@ -54,6 +54,9 @@ impl Loader<'_> {
         let aliases: Vec<(String, String, bool)> =
             declared.chain(of_groups).map(|(old, new, file)| (old.to_owned(), new.to_owned(), file)).collect();
         for (old, new, takes_file) in aliases {
+            if self.is_reference_in_key(&old) {
+                continue;
+            }
             let before = self.problems.len();
             self.rename(&old, &new);
             if takes_file {

@@ -17,7 +17,12 @@ use crate::system;
 pub(super) const MODE_OF_ANCESTORS: u32 = 0o755;
 
 /// Makes the directory or takes over the one that is there.
-pub(super) fn make(directory: &Directory, owner: Owner, mounts: &Mounts) -> Result<(), WriteError> {
+pub(super) fn make(
+    directory: &Directory,
+    owner: Owner,
+    mounts: &Mounts,
+    meanwhile: &dyn Fn(),
+) -> Result<(), WriteError> {
     let path = &directory.path;
     check_is_folder(path)?;
     let new = New { mode: directory.mode, ancestors: MODE_OF_ANCESTORS, owner };
@@ -25,7 +30,7 @@ pub(super) fn make(directory: &Directory, owner: Owner, mounts: &Mounts) -> Resu
     let stat = folder.stat().map_err(|source| WriteError::Folder { path: path.clone(), source })?;
     let shared = !made && is_shared(&folder, &stat);
     if !made && !shared {
-        take_over(&folder, directory, owner, mounts)?;
+        take_over(&folder, directory, owner, mounts, meanwhile)?;
     }
     match check_writable(&folder, path, owner) {
         Err(WriteError::NotWritable { path, uid, read_only: false, .. } | WriteError::Owner { path, uid, .. })
@@ -74,13 +79,19 @@ fn check_is_folder(path: &Path) -> Result<(), WriteError> {
     }
 }
 
-fn take_over(folder: &Folder, directory: &Directory, owner: Owner, mounts: &Mounts) -> Result<(), WriteError> {
+fn take_over(
+    folder: &Folder,
+    directory: &Directory,
+    owner: Owner,
+    mounts: &Mounts,
+    meanwhile: &dyn Fn(),
+) -> Result<(), WriteError> {
     let path = &directory.path;
     let failed = |source| WriteError::Folder { path: path.clone(), source };
     let stat = folder.stat().map_err(failed)?;
     let readable = folder.readable().map_err(failed)?;
     if let Some(owner) = owner {
-        owner::give(&readable, path, owner, mounts).map_err(|error| match error {
+        owner::give(&readable, path, owner, mounts, meanwhile).map_err(|error| match error {
             Errno::EINTR => WriteError::Stopped { path: path.clone() },
             error => failed(error),
         })?;

@@ -29,8 +29,15 @@ const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O
 /// How many entries are looked at between two looks at the signals.
 const ENTRIES_BETWEEN_SIGNALS: u32 = 64;
 
-/// Gives a folder and all that is in it to a user; `Err(EINTR)` where a signal asked to stop.
-pub(super) fn give(folder: &OwnedFd, path: &Path, owner: (u32, u32), mounts: &Mounts) -> Result<(), Errno> {
+/// Gives a folder and all that is in it to a user; `Err(EINTR)` where a signal asked to stop. `meanwhile` is called as
+/// often as signals are looked at.
+pub(super) fn give(
+    folder: &OwnedFd,
+    path: &Path,
+    owner: (u32, u32),
+    mounts: &Mounts,
+    meanwhile: &dyn Fn(),
+) -> Result<(), Errno> {
     let (uid, gid) = owner;
     let stat = fstat(folder)?;
     let mark = format!("{uid}:{gid}");
@@ -40,8 +47,17 @@ pub(super) fn give(folder: &OwnedFd, path: &Path, owner: (u32, u32), mounts: &Mo
         return Ok(());
     }
     let stops = Stops::new().map_err(|error| super::errno(&error))?;
-    let mut walk =
-        Walk { owner, device: stat.st_dev, mounts, stops, until_look: 0, given: 0, refused: 0, path: path.to_owned() };
+    let mut walk = Walk {
+        owner,
+        device: stat.st_dev,
+        mounts,
+        stops,
+        meanwhile,
+        until_look: 0,
+        given: 0,
+        refused: 0,
+        path: path.to_owned(),
+    };
     walk.give(&stat, || fchown(folder, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))?;
     let whole = walk.give_tree(openat(folder, ".", FOLDER, Mode::empty())?)?;
     walk.tell(path);
@@ -52,11 +68,12 @@ pub(super) fn give(folder: &OwnedFd, path: &Path, owner: (u32, u32), mounts: &Mo
     Ok(())
 }
 
-struct Walk<'mounts> {
+struct Walk<'a> {
     owner: (u32, u32),
     device: libc::dev_t,
-    mounts: &'mounts Mounts,
+    mounts: &'a Mounts,
     stops: Stops,
+    meanwhile: &'a dyn Fn(),
     until_look: u32,
     given: u64,
     refused: u64,
@@ -144,6 +161,9 @@ impl Walk<'_> {
     fn look_at_signals(&mut self) -> Result<(), Errno> {
         let now = self.until_look == 0;
         self.until_look = if now { ENTRIES_BETWEEN_SIGNALS } else { self.until_look - 1 };
+        if now {
+            (self.meanwhile)();
+        }
         if now && self.stops.asked() { Err(Errno::EINTR) } else { Ok(()) }
     }
 

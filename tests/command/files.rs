@@ -4,6 +4,7 @@ use crate::LONG;
 use crate::demo::{Demo, STOP};
 use crate::support::{Ended, Folder, Running, entry, until};
 use nix::sys::stat::Mode;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -370,6 +371,34 @@ fn a_request_to_stop_ends_the_walk_through_a_folder_of_data() {
     let ended = Running::start(command).ended(LONG);
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     assert!(names.iter().all(|name| owner(name) != 0));
+}
+
+#[test]
+fn livez_is_answered_during_the_walk_through_a_folder_of_data() {
+    let folder = Folder::new("walked-live");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let names: Vec<_> = (0..60_000).map(|index| data.join(index.to_string())).collect();
+    names.iter().for_each(|name| drop(std::fs::File::create(name).unwrap()));
+    let demo = Demo::new(&format!("{STOP}[[directory]]\npath = \"{}\"\nmode = \"0750\"\n", data.display()));
+    let running = Running::start(demo.entry(&[]));
+    let owner = |path: &Path| path.metadata().unwrap().uid();
+    let deadline = std::time::Instant::now() + LONG;
+    while owner(&data) == 0 {
+        assert!(std::time::Instant::now() < deadline, "{}", running.stderr());
+        std::thread::yield_now();
+    }
+    // Held until the question is there.
+    running.signal(nix::sys::signal::Signal::SIGSTOP);
+    let mut asking = std::net::TcpStream::connect(("127.0.0.1", demo.health)).unwrap();
+    asking.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    assert!(names.iter().any(|name| owner(name) == 0), "the walk was over before the question");
+    running.signal(nix::sys::signal::Signal::SIGCONT);
+    let mut answer = String::new();
+    asking.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("ok: rendering for "), "{answer}");
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    running.ended(LONG);
 }
 
 /// What cannot be looked into may hold the service: its absence is not what is told.

@@ -56,7 +56,7 @@ fn run(task: Task) -> u8 {
     loop {
         for files in &files {
             let written = match &task.service {
-                Some(folder) => write::write_service(folder, files, &task.directories, task.owner),
+                Some(folder) => write::write_service(folder, files, &task.directories, task.owner, &|| {}),
                 None => write::write_all(files, &task.directories, task.owner),
             };
             match written {

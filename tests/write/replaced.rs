@@ -193,7 +193,7 @@ fn two_at_the_same_time_do_not_take_each_others_staged_files() {
 fn a_list_that_is_none_is_as_good_as_empty_and_a_whole_one_is_not_written_again() {
     let folder = Folder::new();
     let (one, two) = (file(&folder.join("one"), "text"), file(&folder.join("two"), "text"));
-    let write = |files: &[RenderedFile]| write_service(&folder.0, files, &[], None).unwrap();
+    let write = |files: &[RenderedFile]| write_service(&folder.0, files, &[], None, &|| {}).unwrap();
     assert_eq!(write(&[]), []);
     assert_eq!(folder.names(), [""; 0]);
     write(&[one.clone(), two.clone()]);
