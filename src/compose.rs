@@ -253,7 +253,8 @@ impl Composer {
             (without_credentials(&probe.url), Target::Http(probe))
         } else if let Some(postgres) = &section.postgres {
             let target = self.postgres(postgres, context)?;
-            let servers: Vec<_> = target.servers.iter().map(|(host, port)| format!("{}:{port}", bracketed(host))).collect();
+            let servers: Vec<_> =
+                target.servers.iter().map(|(host, port)| format!("{}:{port}", bracketed(host))).collect();
             (format!("postgres://{}/{}", servers.join(","), target.database), Target::Postgres(target))
         } else if let Some(s3) = &section.s3 {
             let target = self.s3(PART, s3, context)?;
