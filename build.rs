@@ -16,6 +16,9 @@ mod java;
 #[path = "src/read.rs"]
 mod read;
 #[allow(dead_code)]
+#[path = "src/search_path.rs"]
+mod search_path;
+#[allow(dead_code)]
 #[path = "src/spelling.rs"]
 mod spelling;
 #[allow(dead_code)]
@@ -315,6 +318,8 @@ impl<'a> Checker<'a> {
                 let texts = [&postgres.host, &postgres.port, &postgres.user, &postgres.database, &postgres.sslmode];
                 let texts = texts.into_iter().chain(&postgres.password).chain(&postgres.root_certificate);
                 let texts = texts.chain(&postgres.search_path).chain(&postgres.options);
+                let texts = texts.chain(&postgres.server_type);
+                let texts = texts.chain(&postgres.client_certificate).chain(&postgres.client_key);
                 texts.for_each(|text| self.expression("wait", text, &items));
                 postgres.refuse.iter().for_each(|refused| self.refused_tables(refused, &items));
             }

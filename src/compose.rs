@@ -16,11 +16,11 @@ use crate::contract::{
     Argument, Contract, Http, Postgres, Probe as ProbeSection, RefusedTables as RefusedSection, S3, Stop,
     Task as TaskSection, Wait as WaitSection,
 };
-use crate::expression::{Expressions, each_parts};
+use crate::expression::{self, Expressions, bracketed, each_parts};
 use crate::http;
 use crate::plan::{
-    Bucket, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe,
-    RefusedTables, S3Buckets, S3Target, StopAction, StopRung, Target, Task, Wait,
+    Bucket, ClientIdentity, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget,
+    Probe, RefusedTables, S3Buckets, S3Target, ServerKind, StopAction, StopRung, Target, Task, Wait,
 };
 use crate::report::Problem;
 use crate::settings::Settings;
@@ -253,7 +253,8 @@ impl Composer {
             (without_credentials(&probe.url), Target::Http(probe))
         } else if let Some(postgres) = &section.postgres {
             let target = self.postgres(postgres, context)?;
-            let servers: Vec<_> = target.servers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+            let servers: Vec<_> =
+                target.servers.iter().map(|(host, port)| format!("{}:{port}", bracketed(host))).collect();
             (format!("postgres://{}/{}", servers.join(","), target.database), Target::Postgres(target))
         } else if let Some(s3) = &section.s3 {
             let target = self.s3(PART, s3, context)?;
@@ -269,16 +270,23 @@ impl Composer {
         const PART: &str = "a wait for PostgreSQL";
         let port = self.text(PART, &section.port, context)?;
         let port = parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?;
+        let hosts = self.text(PART, &section.host, context)?;
+        let path = |text: Option<&String>| Ok(self.optional(PART, text, context)?.map(PathBuf::from));
+        let (certificate, key) = (path(section.client_certificate.as_ref())?, path(section.client_key.as_ref())?);
+        let server_type = self.optional(PART, section.server_type.as_ref(), context)?;
         Ok(PostgresTarget {
-            servers: vec![(self.text(PART, &section.host, context)?, port)],
+            servers: hosts.split(',').map(|host| server(PART, host, port)).collect::<Result<_, _>>()?,
             user: self.text(PART, &section.user, context)?,
             password: self.optional(PART, section.password.as_ref(), context)?,
             database: self.text(PART, &section.database, context)?,
             sslmode: self.text(PART, &section.sslmode, context)?,
-            root_certificate: self.optional(PART, section.root_certificate.as_ref(), context)?.map(PathBuf::from),
+            root_certificate: path(section.root_certificate.as_ref())?,
             refused: self.refused(PART, &section.refuse, context)?,
             search_path: self.optional(PART, section.search_path.as_ref(), context)?,
             options: self.optional(PART, section.options.as_ref(), context)?,
+            identity: (certificate.is_some() || key.is_some()).then_some(ClientIdentity { certificate, key }),
+            kind: server_kind(server_type.as_deref()),
+            past_refusals: true,
         })
     }
 
@@ -299,6 +307,7 @@ impl Composer {
                     found: section.found.clone(),
                     missing: section.missing.clone(),
                     message: format!("{variable} {message}\naccepted: {}", text(&section.accepted)?),
+                    variable,
                 });
             }
         }
@@ -442,6 +451,23 @@ fn host_and_port(part: &'static str, text: &str) -> Result<(String, u16), Compos
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
+/// `HOST`, `HOST:PORT`, or the folder of a Unix socket.
+fn server(part: &'static str, text: &str, default_port: u16) -> Result<(String, u16), ComposeError> {
+    let (host, port) = if text.starts_with('/') { (text, None) } else { expression::authority(text) };
+    let port = port.map_or(Some(default_port), parse_port);
+    let port = port.ok_or_else(|| ComposeError::mistake(part, format!("{text:?} has no valid port")))?;
+    Ok((host.trim_matches(['[', ']']).to_owned(), port))
+}
+
+/// The driver reads capitals as small letters, and has two names for each kind.
+fn server_kind(text: Option<&str>) -> ServerKind {
+    match text.map(str::to_lowercase).as_deref() {
+        Some("primary" | "master") => ServerKind::Primary,
+        Some("secondary" | "slave") => ServerKind::Standby,
+        _ => ServerKind::Any,
+    }
+}
+
 /// `{ at-least = 1 }`, or the value itself.
 fn expectation(value: &serde_json::Value) -> JsonExpectation {
     match value.get("at-least").and_then(serde_json::Value::as_u64) {
@@ -514,7 +540,8 @@ mod tests {
         let Target::Postgres(target) = &waits[0].target else { panic!("{waits:?}") };
         let (found, missing) = (vec!["old".to_owned()], vec!["new".to_owned()]);
         let message = "DEMO_KIND is new\naccepted: old".to_owned();
-        assert_eq!(target.refused, [RefusedTables { found, missing, message }]);
+        let variable = "DEMO_KIND".to_owned();
+        assert_eq!(target.refused, [RefusedTables { found, missing, variable, message }]);
         assert_eq!((target.search_path.as_deref(), target.options.as_deref()), (Some("lake"), None));
     }
 

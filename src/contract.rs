@@ -438,7 +438,9 @@ pub struct Wait {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Postgres {
+    /// One or several, comma-separated, each `HOST` or `HOST:PORT`.
     pub host: String,
+    /// Port of a host that has none.
     pub port: String,
     pub user: String,
     pub password: Option<String>,
@@ -450,6 +452,11 @@ pub struct Postgres {
     pub search_path: Option<String>,
     /// Options for the server, as libpq's `options`.
     pub options: Option<String>,
+    /// pgjdbc's `targetServerType`.
+    pub server_type: Option<String>,
+    /// Paths of a client certificate (PEM) and its key (PKCS #8).
+    pub client_certificate: Option<String>,
+    pub client_key: Option<String>,
     /// Databases the service must not be started with.
     #[serde(default)]
     pub refuse: Vec<RefusedTables>,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
 
-use crate::{java, read, value};
+use crate::{java, read, search_path, value};
 
 /// Evaluates the expressions of a contract.
 #[derive(Debug)]
@@ -122,12 +122,19 @@ pub fn register(tera: &mut Tera) {
         Ok(version_key(&plain(&version)) >= version_key(&plain(&earliest)))
     });
     tera.register_filter("host_of", |text: &str, _: Kwargs, _: &State| host_of(text));
+    tera.register_filter("hosts_of", |text: &str, _: Kwargs, _: &State| hosts_of(text).to_owned());
     tera.register_filter("port_of", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
         let default: Option<Value> = kwargs.get("default")?;
         Ok(port_of(text).unwrap_or_else(|| default.map(|value| plain(&value)).unwrap_or_default()))
     });
     tera.register_filter("url_parameter", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
         Ok(url_parameter(text, kwargs.must_get("name")?).unwrap_or_default())
+    });
+    tera.register_filter("search_path_of", |text: &str, _: Kwargs, _: &State| {
+        search_path::of_statements(text).flatten().unwrap_or_default()
+    });
+    tera.register_filter("keeps_search_path_known", |text: &str, _: Kwargs, _: &State| {
+        search_path::of_statements(text).is_some()
     });
     tera.register_filter("path_of", |text: &str, _: Kwargs, _: &State| path_of(text));
     tera.register_filter("scheme_of", |text: &str, _: Kwargs, _: &State| {
@@ -304,14 +311,19 @@ pub fn version_key(version: &str) -> Vec<u64> {
 }
 
 /// The authority of `scheme://user@host:port/path` or `host:port`: host and port apart.
-fn authority(text: &str) -> (&str, Option<&str>) {
-    let rest = text.rsplit_once("://").map_or(text, |(_, rest)| rest);
-    let rest = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+pub fn authority(text: &str) -> (&str, Option<&str>) {
+    let rest = hosts_of(text);
     match rest.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
         _ => (rest, None),
     }
+}
+
+/// All hosts of a URL that has several, each with its port: `a:5432,b`.
+fn hosts_of(text: &str) -> &str {
+    let rest = text.rsplit_once("://").map_or(text, |(_, rest)| rest);
+    let rest = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    rest.rsplit_once('@').map_or(rest, |(_, rest)| rest)
 }
 
 fn host_of(text: &str) -> String {
@@ -336,7 +348,7 @@ fn url_parameter(text: &str, name: &str) -> Option<String> {
 }
 
 /// An IPv6 address in brackets, as a URL wants it; anything else as it is.
-fn bracketed(host: &str) -> String {
+pub fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod prepare;
 pub mod render;
 pub mod report;
+mod search_path;
 pub mod settings;
 mod shown;
 pub mod spelling;

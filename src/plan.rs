@@ -97,6 +97,28 @@ pub struct PostgresTarget {
     pub search_path: Option<String>,
     /// libpq's `options`.
     pub options: Option<String>,
+    /// What the driver proves itself with; `None` where the password is enough.
+    pub identity: Option<ClientIdentity>,
+    /// Which of the servers the driver uses.
+    pub kind: ServerKind,
+    /// The next server is asked where this one refuses, too, as pgjdbc does and libpq does not.
+    pub past_refusals: bool,
+}
+
+/// A client certificate and its key, as the driver's `sslcert` and `sslkey` name them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientIdentity {
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+/// pgjdbc's `targetServerType`, as far as it keeps the driver from a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKind {
+    /// The preferred kinds, too: the standby of a server has the same tables.
+    Any,
+    Primary,
+    Standby,
 }
 
 /// A database in which all of `found` are, and not all of `missing`: no waiting changes that.
@@ -104,6 +126,8 @@ pub struct PostgresTarget {
 pub struct RefusedTables {
     pub found: Vec<String>,
     pub missing: Vec<String>,
+    /// Variable that is to be set another way.
+    pub variable: String,
     /// The variable, what is wrong, and what to do.
     pub message: String,
 }

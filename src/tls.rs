@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
 
 use crate::network;
@@ -117,6 +118,36 @@ fn build(verification: Verification, root: Option<&Path>) -> Result<ClientConfig
     // The configuration is used again, and a resumed session would not show its certificate.
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// What a client proves itself with: a chain in PEM, and its key in PEM or as pgjdbc wants it, PKCS #8 in DER.
+///
+/// # Errors
+/// Why not, said of the two; nothing of the key.
+pub async fn client_identity(chain: PathBuf, key: PathBuf) -> Result<Arc<dyn ResolvesClientCert>, String> {
+    let loaded = threads::call(move || load_identity(&chain, &key)).await;
+    loaded.map_err(|error| network::no_thread(&error))?
+}
+
+fn load_identity(chain: &Path, key: &Path) -> Result<Arc<dyn ResolvesClientCert>, String> {
+    let read = |path: &Path| {
+        let bytes = read::bytes(path, read::CERTIFICATES);
+        bytes.map_err(|error| format!("{} {}", path.display(), crate::env::reason(&error)))
+    };
+    let certificates = CertificateDer::pem_slice_iter(&read(chain)?).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
+    let certificates = certificates.ok_or_else(|| format!("{} has no certificate in PEM", chain.display()))?;
+    let signing = private_key(read(key)?).and_then(|key| ring::sign::any_supported_type(&key).ok());
+    let signing = signing
+        .ok_or_else(|| format!("{} is not a private key without a password, in PKCS #8 (DER) or PEM", key.display()))?;
+    Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::new(certificates, signing))))
+}
+
+fn private_key(bytes: Vec<u8>) -> Option<PrivateKeyDer<'static>> {
+    match bytes.starts_with(b"-----BEGIN") {
+        true => PrivateKeyDer::from_pem_slice(&bytes).ok(),
+        false => Some(PrivatePkcs8KeyDer::from(bytes).into()),
+    }
 }
 
 fn issuer_verifier(root: Option<&Path>, provider: &Arc<CryptoProvider>, any_name: bool) -> Result<Issuer, TlsError> {

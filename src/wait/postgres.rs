@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use postgres_protocol::escape::escape_literal;
 use rustls::ClientConfig;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
@@ -24,7 +25,7 @@ use tokio_postgres::{Client, Config, Error, SimpleQueryMessage};
 
 use super::Miss;
 use crate::network;
-use crate::plan::{PostgresTarget, RefusedTables};
+use crate::plan::{ClientIdentity, PostgresTarget, RefusedTables, ServerKind};
 use crate::tls::{self, Verification};
 
 /// The values of `sslmode` that are understood.
@@ -43,24 +44,76 @@ const FINAL: [SqlState; 4] = [
 const LONGEST_ANSWER: usize = 1 << 20;
 
 /// Logs in and out at the first server that lets us in. As for libpq, the next one is asked only where this one cannot
-/// answer; and a host that begins with a slash is the folder of the server's Unix socket.
+/// answer, or where the driver asks it after a refusal, too; and a host that begins with a slash is the folder of the
+/// server's Unix socket.
 pub(super) async fn login(target: &PostgresTarget, allowed: Duration) -> Result<(), Miss> {
+    let identity = match identity(target).await {
+        Ok(identity) => identity,
+        Err(reason) => return port_alone(target, &reason).await,
+    };
+    let server = |host, port| Server { host, port, target, identity: identity.as_ref() };
     if let [(host, port)] = target.servers.as_slice() {
-        return Server { host, port: *port, target }.login().await;
+        return server(host, *port).login().await;
     }
     // A bit is left, so that what they all said is told.
     let share = allowed.mul_f32(0.9) / target.servers.len().max(1) as u32;
     let mut misses = Vec::new();
+    let mut refusals = 0;
     for (host, port) in &target.servers {
-        match tokio::time::timeout(share, Server { host, port: *port, target }.login()).await {
+        match tokio::time::timeout(share, server(host, *port).login()).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(Miss::Never(error))) => return Err(Miss::Never(format!("{host}:{port}: {error}"))),
+            Ok(Err(Miss::Never(error))) if !target.past_refusals => {
+                return Err(Miss::Never(format!("{host}:{port}: {error}")));
+            }
+            Ok(Err(Miss::Never(error))) => {
+                refusals += 1;
+                misses.push(format!("{host}:{port}: {error}"));
+            }
             Ok(Err(unfit @ Miss::Unfit(_))) => return Err(unfit),
             Ok(Err(Miss::NotYet(error))) => misses.push(format!("{host}:{port}: {error}")),
             Err(_) => misses.push(format!("{host}:{port}: no answer")),
         }
     }
+    let all = misses.join("; ");
+    Err(if refusals == misses.len() { Miss::Never(all) } else { Miss::NotYet(all) })
+}
+
+type Identity = Arc<dyn ResolvesClientCert>;
+
+async fn identity(target: &PostgresTarget) -> Result<Option<Identity>, String> {
+    match &target.identity {
+        None => Ok(None),
+        Some(ClientIdentity { certificate: Some(chain), key: Some(key) }) => {
+            tls::client_identity(chain.clone(), key.clone()).await.map(Some)
+        }
+        Some(_) => Err("of sslcert and sslkey only one is given".to_owned()),
+    }
+}
+
+/// Where only the driver can prove who logs in, an open port has to be enough; what is not looked for is said.
+async fn port_alone(target: &PostgresTarget, reason: &str) -> Result<(), Miss> {
+    let mut misses = Vec::new();
+    for (host, port) in &target.servers {
+        match network::connect(host, *port).await {
+            Ok(_) => {
+                tracing::warn!("{}", unproven(target, reason));
+                return Ok(());
+            }
+            Err(error) => misses.push(format!("{host}:{port}: {error}")),
+        }
+    }
     Err(Miss::NotYet(misses.join("; ")))
+}
+
+fn unproven(target: &PostgresTarget, reason: &str) -> String {
+    let told = format!("the client certificate cannot be used here: {reason}; only the port was waited for");
+    match target.refused.first() {
+        Some(refused) => format!(
+            "{told}, and tables of another {} were not looked for: make sure that the database has none",
+            refused.variable
+        ),
+        None => told,
+    }
 }
 
 /// One of the servers.
@@ -69,6 +122,7 @@ struct Server<'a> {
     host: &'a str,
     port: u16,
     target: &'a PostgresTarget,
+    identity: Option<&'a Identity>,
 }
 
 impl Server<'_> {
@@ -84,7 +138,7 @@ impl Server<'_> {
     }
 
     async fn attempt(self, mode: SslMode, verification: Option<Verification>) -> Result<(), Failure> {
-        let Server { host, port, target } = self;
+        let Server { host, port, target, identity } = self;
         if host.starts_with('/') {
             let stream = UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await;
             let stream = stream.map_err(|error| Miss::NotYet(network::reason(&error)))?;
@@ -95,7 +149,10 @@ impl Server<'_> {
             Some(verification) => tls::client_config(verification, target.root_certificate.clone()).await,
             None => tls::unused_config(),
         };
-        let tls = tls.map_err(|error| Miss::NotYet(error.to_string()))?;
+        let mut tls = tls.map_err(|error| Miss::NotYet(error.to_string()))?;
+        if let Some(identity) = identity {
+            tls.client_auth_cert_resolver = Arc::clone(identity);
+        }
         let stream = network::connect(host, port).await.map_err(Miss::NotYet)?;
         converse(target, mode, stream, connector(host, tls)).await
     }
@@ -176,6 +233,9 @@ where
 
 /// Whether the database is one that the service may be started with.
 async fn judge(client: Client, target: &PostgresTarget) -> Result<(), Miss> {
+    if target.kind != ServerKind::Any {
+        judge_kind(&client, target.kind).await?;
+    }
     if target.refused.is_empty() {
         return Ok(());
     }
@@ -185,6 +245,18 @@ async fn judge(client: Client, target: &PostgresTarget) -> Result<(), Miss> {
     match target.refused.iter().find(|refused| all(&refused.found) && !all(&refused.missing)) {
         Some(refused) => Err(Miss::Unfit(refused.message.clone())),
         None => Ok(()),
+    }
+}
+
+/// Asks as pgjdbc does: a standby is whatever takes no writes.
+async fn judge_kind(client: &Client, wanted: ServerKind) -> Result<(), Miss> {
+    let answered = client.simple_query("SHOW transaction_read_only").await.map_err(miss)?;
+    let read_only =
+        answered.iter().any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on")));
+    match (wanted, read_only) {
+        (ServerKind::Primary, true) => Err(Miss::NotYet("takes no writes, and targetServerType is primary".to_owned())),
+        (ServerKind::Standby, false) => Err(Miss::NotYet("takes writes, and targetServerType is secondary".to_owned())),
+        _ => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use super::postgres::SSL_MODES;
 use crate::env::SecretFiles;
 use crate::exit;
 use crate::http;
-use crate::plan::{HttpProbe, PostgresTarget, S3Target, Target, Wait};
+use crate::plan::{HttpProbe, PostgresTarget, S3Target, ServerKind, Target, Wait};
 
 /// Every form that can be waited for, one a line.
 pub const ACCEPTED: &str = "\
@@ -157,6 +157,9 @@ fn postgres(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
         refused: Vec::new(),
         search_path: None,
         options: None,
+        identity: None,
+        kind: ServerKind::Any,
+        past_refusals: false,
     };
     Ok((name, Target::Postgres(target)))
 }

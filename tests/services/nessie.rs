@@ -474,3 +474,24 @@ fn with_a_certificate_and_cors_both_are_spoken_as_they_were_set() {
     assert!(!preflight("https://evil.example.com").contains("access-control-allow-origin"));
     nessie.stop(running);
 }
+
+#[test]
+fn no_output_of_a_start_holds_a_secret() {
+    let _turn = turn();
+    let mut nessie = Nessie::on_rocksdb("secrets");
+    let secrets = ["Zq1-jvm.K7", "Zq2-s3.secret.K7", "Zq3-tokens.K7", "Zq4-database.K7", "Zq5-oidc.K7", "Zq6-kafka.K7"];
+    let [jvm, s3, tokens, database, oidc, kafka] = secrets;
+    nessie.service.set("JAVA_OPTS_APPEND", format_args!("-Dlake.password={jvm}"));
+    nessie.service.set("WAREHOUSE_LOCATION", "s3://lake/wh").set("S3_ACCESS_KEY", "lake-svc").set("S3_SECRET_KEY", s3);
+    nessie.service.set("NESSIE_VERSION_STORE_PERSIST_CACHE_INVALIDATIONS_VALID_TOKENS", tokens);
+    nessie.service.set("QUARKUS_DATASOURCE_PASSWORD", database).set("QUARKUS_OIDC_CREDENTIALS_SECRET", oidc);
+    nessie.service.set("QUARKUS_KAFKA_PASSWORD", kafka);
+    // Readiness asks the object store, which is not there: what the server says until it answers is enough.
+    let running = nessie.service.start();
+    until(LONG, "the end of the start", || running.stdout().contains("Profile prod activated").then_some(()));
+    let ended = nessie.service.stop(running, PROMPT);
+    for said in [&ended.stdout, &ended.stderr] {
+        let told: Vec<&str> = said.lines().filter(|line| secrets.iter().any(|secret| line.contains(secret))).collect();
+        assert!(told.is_empty(), "{told:#?}");
+    }
+}

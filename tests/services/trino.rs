@@ -13,6 +13,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// Every text that a start must not print.
+const SECRETS: [&str; 6] =
+    ["Zq1-jvm.K7", "Zq2-shared-by-nodes.K7", "Zq3-oauth.K7", "Zq4-bearer.K7", "Zq5-s3.K7", "Zq6-exchange.K7"];
+
 /// What counts as prompt for a JVM that has little to finish.
 const PROMPT: Duration = Duration::from_secs(15);
 
@@ -455,3 +459,56 @@ impl Load {
         }
     }
 }
+
+#[test]
+#[ignore = "not yet seen to pass: its end is to be looked at"]
+fn no_output_of_a_start_holds_a_secret_and_every_known_key_of_a_connector_is_known_to_it() {
+    let _turn = turn();
+    let mut trino = Trino::new("secrets");
+    let [jvm, shared, oauth, bearer, s3, exchange] = SECRETS;
+    trino.service.set("TRINO_JVM_OPTIONS", format_args!("-XX:TieredStopAtLevel=1 -Dlake.password={jvm}"));
+    trino.service.set("TRINO_WAIT_FOR_DEPENDENCIES", "false").set("TRINO_SHARED_SECRET", shared);
+    trino.service.set("TRINO_CATALOG_LAKE_CATALOG_TYPE", "rest");
+    trino.service.set("TRINO_CATALOG_LAKE_REST_CATALOG_URI", "http://127.0.0.1:1/iceberg");
+    trino.service.set("TRINO_CATALOG_LAKE_REST_CATALOG_SECURITY", "OAUTH2");
+    trino.service.set("TRINO_CATALOG_LAKE_REST_CATALOG_OAUTH2_CREDENTIAL", format_args!("lake:{oauth}"));
+    trino.service.set("TRINO_CATALOG_OLD_CATALOG_TYPE", "nessie");
+    trino.service.set("TRINO_CATALOG_OLD_NESSIE_CATALOG_URI", "http://127.0.0.1:1/api/v2");
+    trino.service.set("TRINO_CATALOG_OLD_NESSIE_CATALOG_DEFAULT_WAREHOUSE_DIR", "s3://lake/");
+    trino.service.set("TRINO_CATALOG_OLD_NESSIE_CATALOG_AUTHENTICATION_TOKEN", bearer);
+    trino.service.set("S3_ENDPOINT", "http://127.0.0.1:1").set("S3_ACCESS_KEY", "lake-svc").set("S3_SECRET_KEY", s3);
+    trino.service.set("TRINO_EXCHANGE_BASE_DIRECTORIES", "s3://exchange").set("TRINO_RETRY_POLICY", "TASK");
+    trino.service.set("TRINO_EXCHANGE_S3_ENDPOINT", "http://127.0.0.1:1").set("TRINO_EXCHANGE_S3_REGION", "us-east-1");
+    trino.service.set("TRINO_EXCHANGE_S3_ACCESS_KEY", "lake-svc").set("TRINO_EXCHANGE_S3_SECRET_KEY", exchange);
+    trino.service.set("TRINO_CATALOGS", "tpch,memory,jmx");
+    for (key, value) in KNOWN_KEYS {
+        let connector = key.split('.').next().unwrap().to_uppercase();
+        trino.service.set(&format!("TRINO_CATALOG_{connector}__{key}"), value);
+    }
+    let running = trino.service.ready();
+    // A static catalog that cannot be loaded stops the server; a query would wait for the exchange, which is not there.
+    let ended = trino.service.stop(running, PROMPT);
+    for said in [&ended.stdout, &ended.stderr] {
+        let told: Vec<&str> = said.lines().filter(|line| SECRETS.iter().any(|secret| line.contains(secret))).collect();
+        assert!(told.is_empty(), "{told:#?}");
+    }
+    assert!(ended.stdout.contains("tpch.splits-per-node"), "the server prints its settings no more: {}", ended.stdout);
+}
+
+/// Every key of the tables of small connectors, with a value it may have.
+const KNOWN_KEYS: [(&str, &str); 14] = [
+    ("jmx.dump-period", "30s"),
+    ("jmx.dump-tables", "java.lang:type=Runtime"),
+    ("jmx.max-entries", "100"),
+    ("memory.enable-lazy-dynamic-filtering", "false"),
+    ("memory.max-data-per-node", "16MB"),
+    ("memory.splits-per-node", "2"),
+    ("tpch.column-naming", "STANDARD"),
+    ("tpch.double-type-mapping", "DECIMAL"),
+    ("tpch.max-rows-per-page", "1000"),
+    ("tpch.partitioning-enabled", "false"),
+    ("tpch.predicate-pushdown-enabled", "false"),
+    ("tpch.splits-per-node", "2"),
+    ("tpch.table-scan-redirection-catalog", "memory"),
+    ("tpch.table-scan-redirection-schema", "default"),
+];

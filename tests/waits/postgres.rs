@@ -11,7 +11,7 @@ const USER: &str = "postgres";
 const ELEPHANT: &str = "🐘 p%w";
 
 pub struct Cluster {
-    folder: Folder,
+    pub folder: Folder,
     programs: PathBuf,
     pub port: u16,
 }
@@ -66,8 +66,9 @@ impl Cluster {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// A certificate authority, and a server certificate for `localhost` from it. Returns the root's path.
-    fn make_certificates(&self) -> PathBuf {
+    /// A certificate authority, a server certificate for `localhost` from it, and beside the root one for the user, with
+    /// its key as pgjdbc wants it. Returns the root's path.
+    pub fn make_certificates(&self) -> PathBuf {
         let authority_key = rcgen::KeyPair::generate().unwrap();
         let mut authority = rcgen::CertificateParams::default();
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -78,12 +79,17 @@ impl Cluster {
         let certificate = params.signed_by(&key, &issuer).unwrap();
         self.write_secret("server.crt", &certificate.pem());
         self.write_secret("server.key", &key.serialize_pem());
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, USER);
+        let client = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(self.folder.join("client.crt"), params.signed_by(&client, &issuer).unwrap().pem()).unwrap();
+        std::fs::write(self.folder.join("client.pk8"), client.serialize_der()).unwrap();
         let path = self.folder.join("root.pem");
         std::fs::write(&path, root.pem()).unwrap();
         path
     }
 
-    fn write_secret(&self, name: &str, contents: &str) {
+    pub fn write_secret(&self, name: &str, contents: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.data().join(name);
         std::fs::write(&path, contents).unwrap();

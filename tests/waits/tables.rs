@@ -25,8 +25,11 @@ struct Repository {
 
 impl Repository {
     fn new(name: &str) -> Repository {
-        let cluster = Cluster::new(name, PASSWORD);
-        let server = cluster.start(&[]);
+        Repository::with(name, Cluster::new(name, PASSWORD), &[])
+    }
+
+    fn with(name: &str, cluster: Cluster, settings: &[&str]) -> Repository {
+        let server = cluster.start(settings);
         run(expect_ready(&cluster.url(PASSWORD, "postgres")));
         let folder = Folder::new(name);
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
@@ -126,6 +129,12 @@ fn tables_are_looked_up_in_the_schema_that_the_driver_uses() {
     repository.expect_start("lake", &[there, ("NESSIE_VERSION_STORE_TYPE", "JDBC")]);
 
     repository.database("plain", "lake", &OLD);
+    let statement = "QUARKUS_DATASOURCE_POSTGRESQL_JDBC_NEW_CONNECTION_SQL";
+    repository.expect_stop("plain", &[(statement, "SET statement_timeout = 0; SET search_path TO 'lake'")], OLD_ALONE);
+    let ended = repository.start("plain", &[(statement, "SELECT set_config('search_path', 'lake', false)")]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let warned = "_NEW_CONNECTION_SQL may choose a schema, and is not a plain SET: tables that another";
+    assert!(ended.stderr.contains(warned), "{}", ended.stderr);
     repository.expect_stop("plain", &[("NESSIE_DB_PARAMETERS", "currentSchema=lake")], OLD_ALONE);
     repository.expect_stop("plain", &[("NESSIE_DB_PARAMETERS", "options=-c%20search_path%3Dlake")], OLD_ALONE);
     let of_the_user = "ALTER ROLE postgres IN DATABASE plain SET search_path TO lake";
@@ -142,4 +151,53 @@ fn a_search_path_that_is_none_ends_the_wait_at_once() {
     assert_eq!((ended.code(), ended.stdout.as_str()), (69, ""), "{}", ended.stderr);
     let why = "invalid value for parameter \"search_path\": \"a b\" (22023)";
     assert!(ended.stderr.contains(why), "{}", ended.stderr);
+}
+
+#[test]
+fn tables_are_looked_up_at_the_one_of_several_hosts_that_the_driver_uses() {
+    let repository = Repository::new("hosts");
+    repository.cluster.execute(
+        PASSWORD,
+        "postgres",
+        &["CREATE TABLE refs (repo text)", "CREATE TABLE objs (repo text)"],
+    );
+    let standby = Cluster::new("standby", "another password");
+    let _standby = standby.start(&["default_transaction_read_only=on"]);
+    run(expect_ready(&standby.url("another password", "postgres")));
+    let closed = crate::server::free_port();
+    let url = |first: u16, more: &str| {
+        format!("jdbc:postgresql://127.0.0.1:{first},127.0.0.1:{}/postgres{more}", repository.cluster.port)
+    };
+    let stop = |url: &str| repository.expect_stop("", &[("QUARKUS_DATASOURCE_JDBC_URL", url)], OLD_ALONE);
+    stop(&url(closed, ""));
+    // The driver asks the next one after a refusal, too.
+    stop(&url(standby.port, ""));
+    repository.cluster.execute(PASSWORD, "postgres", &["ALTER ROLE postgres PASSWORD 'another password'"]);
+    let password = ("NESSIE_DB_PASSWORD", "another password");
+    let empty = url(standby.port, "");
+    repository.expect_start("", &[password, ("QUARKUS_DATASOURCE_JDBC_URL", &empty)]);
+    let primary = url(standby.port, "?targetServerType=primary");
+    repository.expect_stop("", &[password, ("QUARKUS_DATASOURCE_JDBC_URL", &primary)], OLD_ALONE);
+}
+
+#[test]
+fn tables_are_looked_up_with_the_client_certificate_of_the_driver_or_it_is_said_that_they_are_not() {
+    let cluster = Cluster::new("certificate", PASSWORD);
+    let root = cluster.make_certificates();
+    let lines = "hostssl old all 127.0.0.1/32 cert\nhost all all 127.0.0.1/32 scram-sha-256\n";
+    cluster.write_secret("pg_hba.conf", lines);
+    let authority = format!("ssl_ca_file={}", root.display());
+    let repository = Repository::with("certificate-start", cluster, &["ssl=on", &authority]);
+    repository.database("old", "public", &OLD);
+    let folder = repository.cluster.folder.path().display().to_string();
+    let parameters = |key: &str| format!("sslcert={folder}/client.crt&sslkey={folder}/{key}");
+    let sslmode = ("NESSIE_DB_SSLMODE", "require");
+    repository.expect_stop("old", &[sslmode, ("NESSIE_DB_PARAMETERS", &parameters("client.pk8"))], OLD_ALONE);
+
+    std::fs::write(repository.cluster.folder.join("client.p12"), "a key store").unwrap();
+    let ended = repository.start("old", &[sslmode, ("NESSIE_DB_PARAMETERS", &parameters("client.p12"))]);
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "the server runs\n"), "{}", ended.stderr);
+    let warned = "client.p12 is not a private key without a password, in PKCS #8 (DER) or PEM; only the port was waited \
+                  for, and tables of another NESSIE_VERSION_STORE_TYPE were not looked for";
+    assert!(ended.stderr.contains(warned), "{}", ended.stderr);
 }
