@@ -16,6 +16,9 @@ mod java;
 #[path = "src/read.rs"]
 mod read;
 #[allow(dead_code)]
+#[path = "src/shorthand.rs"]
+mod shorthand;
+#[allow(dead_code)]
 #[path = "src/spelling.rs"]
 mod spelling;
 #[allow(dead_code)]
@@ -140,7 +143,8 @@ fn uses(contract: &Contract) -> String {
     let mut expressions = Expressions::default();
     let mut code = String::new();
     for derived in &contract.derived {
-        let used: BTreeSet<String> = expressions.variables(&derived.value).unwrap_or_default().into_iter().collect();
+        let used: BTreeSet<String> =
+            expressions.variables(&derived.expression()).unwrap_or_default().into_iter().collect();
         write!(code, "({:?}, &{:?}), ", derived.name, Vec::from_iter(used)).expect("a String takes it");
     }
     code
@@ -282,7 +286,7 @@ impl<'a> Checker<'a> {
         }
         contract.service.working_directory.iter().for_each(|text| self.expression("working-directory", text, &[]));
         for derived in &contract.derived {
-            self.expression_of_let(&derived.name, &derived.value, &[]);
+            self.expression_of_let(&derived.name, &derived.expression(), &[]);
         }
         for check in &contract.checks {
             let items = self.each("check", check.each.as_deref());

@@ -135,7 +135,9 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
     match (embedded, added) {
         (None, None) => Err(unknown(name, folder)),
         (Some(embedded), None) => {
-            let contract = serde_json::from_str(embedded.contract).map_err(|error| malformed(error.to_string()))?;
+            let contract: Contract =
+                serde_json::from_str(embedded.contract).map_err(|error| malformed(error.to_string()))?;
+            let contract = contract.written_out();
             let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
             let uses = embedded.uses.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect();
             Ok(Package { contract, text: embedded.contract.into(), files, uses })
@@ -148,6 +150,7 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
             let merged = merge(base, addition);
             let text = merged.to_string().into();
             let contract: Contract = serde_json::from_value(merged).map_err(|error| malformed(error.to_string()))?;
+            let contract = contract.written_out();
             // As build.rs has done for those built in.
             if let Some((_, mistake)) = contract.mistakes().into_iter().next() {
                 return Err(malformed(mistake));
@@ -160,8 +163,8 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
 
 fn uses_of(contract: &Contract) -> Uses {
     let mut expressions = Expressions::default();
-    let mut used = |value| expressions.variables(value).unwrap_or_default().into_iter().collect();
-    contract.derived.iter().map(|derived| (derived.name.clone(), used(&derived.value))).collect()
+    let mut used = |value: &str| expressions.variables(value).unwrap_or_default().into_iter().collect();
+    contract.derived.iter().map(|derived| (derived.name.clone(), used(&derived.expression()))).collect()
 }
 
 fn read_folder(folder: &Path) -> Result<(Value, BTreeMap<String, String>), CatalogueError> {

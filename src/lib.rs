@@ -24,6 +24,7 @@ pub mod prepare;
 pub mod render;
 pub mod report;
 pub mod settings;
+pub mod shorthand;
 mod shown;
 pub mod spelling;
 pub mod value;
