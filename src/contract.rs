@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fragments::Include;
 use crate::shorthand::one_or_choices;
 use crate::value::ValueType;
 pub use crate::value::toml_text::Text;
@@ -15,7 +16,11 @@ pub use crate::value::toml_text::Text;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Contract {
+    #[serde(default)]
     pub service: Service,
+    /// Fragments of `services/shared`, by name or as `{ fragment = "NAME", parameter = "…" }`; gone once they are put in.
+    #[serde(default)]
+    pub include: Vec<Include>,
     /// Old or foreign names, each standing for one variable: `OLD = "NEW"`. Used with a notice.
     #[serde(default)]
     pub alias: BTreeMap<String, String>,
@@ -64,14 +69,17 @@ pub struct Contract {
     pub child: Child,
 }
 
-/// What runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What runs. An image's own contract that extends a built-in one may leave out `name`, `summary` and `command`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Service {
+    #[serde(default)]
     pub name: String,
     /// One line.
+    #[serde(default)]
     pub summary: String,
     /// The program and its arguments; an argument that comes out empty is left out.
+    #[serde(default)]
     pub command: Vec<Argument>,
     /// Variables with these prefixes belong to the service: an unknown one is probably misspelt.
     #[serde(default)]
@@ -720,6 +728,10 @@ impl Contract {
     /// What no parser of the shape sees, each with a word of the contract that stands near it.
     pub fn mistakes(&self) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
+        let Service { name, summary, command, .. } = &self.service;
+        let absent = [("name", name.is_empty()), ("summary", summary.is_empty()), ("command", command.is_empty())];
+        let absent = absent.into_iter().filter(|(_, absent)| *absent);
+        mistakes.extend(absent.map(|(field, _)| ("[service]".to_owned(), format!("[service] needs `{field}`"))));
         let names = self.variables.iter().flat_map(|variable| std::iter::once(&variable.name).chain(&variable.aliases));
         mistakes.extend(
             twice(names.chain(self.alias.keys()).cloned())
