@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::contract::Contract;
 use crate::contract_check;
+use crate::exit;
 use crate::expression::Expressions;
 use crate::fragments::{included, merge};
 use crate::read;
@@ -67,6 +68,16 @@ impl fmt::Display for CatalogueError {
             CatalogueError::Unreadable { path, reason } => write!(f, "{} cannot be read: {reason}", path.display()),
             CatalogueError::Mistaken { mistakes } => f.write_str(&mistakes.join("\n")),
             CatalogueError::Malformed { path, reason } => write!(f, "{} is not a contract: {reason}", path.display()),
+        }
+    }
+}
+
+impl CatalogueError {
+    /// What a command ends with that needs the service.
+    pub fn status(&self) -> u8 {
+        match self {
+            CatalogueError::Mistaken { .. } => exit::TEMPLATE,
+            _ => exit::USAGE,
         }
     }
 }
@@ -255,7 +266,8 @@ mod tests {
             assert!(error.lines().any(|line| line.ends_with(&format!(": {mistake}"))), "{error}");
         }
         let include = |parameters: &str| format!("{contract}[[include]]\nfragment = \"java\"\n{parameters}");
-        let parameters = "options = \"\"\nnames = \"\"\nsupported = \"true\"\ntitle = \"x\"\naccepted = \"x\"\n";
+        let parameters =
+            "options = \"arguments\"\nnames = \"\"\nsupported = \"true\"\ntitle = \"x\"\naccepted = \"x\"\n";
         std::fs::write(own.join("service.toml"), include(parameters)).unwrap();
         assert_eq!(find("mine", &folder).unwrap().contract.variables[0].name, "JAVA_HOME");
         std::fs::write(own.join("service.toml"), include("")).unwrap();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::fragments::Include;
-use crate::shorthand::one_or_choices;
+use crate::shorthand::{keys_by_form, one_or_choices};
 use crate::value::ValueType;
 pub use crate::value::toml_text::Text;
 
@@ -334,7 +334,9 @@ pub struct Form {
 pub struct Family {
     /// A name belongs to the family of the longest prefix.
     pub prefix: String,
-    /// What may follow the prefix, each with the name of its form; none takes any text.
+    /// What may follow the prefix, with the name of its form, which is empty where any text will do. Written by form:
+    /// `on-off = ["ENABLE"]`, and `any = ["COMMENT"]`.
+    #[serde(default, deserialize_with = "keys_by_form")]
     pub keys: BTreeMap<String, String>,
     /// Whether a key may be followed by `_` and the name of a target.
     #[serde(default)]

@@ -218,6 +218,19 @@ pub fn one_or_choices<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     }
 }
 
+/// Form → keys as key → form; `any` is no form.
+///
+/// # Errors
+/// It is not a table of lists.
+pub fn keys_by_form<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let forms = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;
+    let pairs = forms.into_iter().flat_map(|(form, keys)| {
+        let form = if form == "any" { String::new() } else { form };
+        keys.into_iter().map(move |key| (key, form.clone()))
+    });
+    Ok(pairs.collect())
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Choice {
@@ -317,6 +330,15 @@ mod tests {
         let default = "[[env]]\nname = \"A\"\ntype = \"int\"\ndoc = \"x\"\ndefault = [{ value = 1 }, { value = 2 }]\n";
         let error = Contract::from_toml(&format!("{SERVICE}{default}")).unwrap_err();
         assert!(error.contains("only the last value of a default may be without `when`"), "{error}");
+    }
+
+    #[test]
+    fn keys_of_a_family_are_written_by_form() {
+        let family = "[[family]]\nprefix = \"A_\"\nkeys = { any = [\"X\"], f = [\"Y\", \"Z\"] }\n";
+        let contract = written(&format!("[form.f]\npattern = \"a\"\naccepted = \"a\"\n{family}"));
+        let keys: Vec<(&str, &str)> =
+            contract.families[0].keys.iter().map(|(key, form)| (key.as_str(), form.as_str())).collect();
+        assert_eq!(keys, [("X", ""), ("Y", "f"), ("Z", "f")]);
     }
 
     fn string(name: &str) -> String {
