@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::contract::Contract;
+use crate::contract_check;
+use crate::exit;
 use crate::expression::Expressions;
+use crate::fragments::{included, merge};
 use crate::read;
 
 /// Where an image's own services are.
@@ -52,6 +55,8 @@ pub enum CatalogueError {
     Unreadable { path: PathBuf, reason: String },
     /// An image's own contract is not one.
     Malformed { path: PathBuf, reason: String },
+    /// It is one that could not work: every mistake, with file and line.
+    Mistaken { mistakes: Vec<String> },
 }
 
 impl fmt::Display for CatalogueError {
@@ -61,7 +66,18 @@ impl fmt::Display for CatalogueError {
                 write!(f, "there is no service {name:?}\n  accepted: {}", names.join(", "))
             }
             CatalogueError::Unreadable { path, reason } => write!(f, "{} cannot be read: {reason}", path.display()),
+            CatalogueError::Mistaken { mistakes } => f.write_str(&mistakes.join("\n")),
             CatalogueError::Malformed { path, reason } => write!(f, "{} is not a contract: {reason}", path.display()),
+        }
+    }
+}
+
+impl CatalogueError {
+    /// What a command ends with that needs the service.
+    pub fn status(&self) -> u8 {
+        match self {
+            CatalogueError::Mistaken { .. } => exit::TEMPLATE,
+            _ => exit::USAGE,
         }
     }
 }
@@ -135,22 +151,31 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
     match (embedded, added) {
         (None, None) => Err(unknown(name, folder)),
         (Some(embedded), None) => {
-            let contract = serde_json::from_str(embedded.contract).map_err(|error| malformed(error.to_string()))?;
+            let contract: Contract =
+                serde_json::from_str(embedded.contract).map_err(|error| malformed(error.to_string()))?;
+            let contract = contract.written_out();
             let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
             let uses = embedded.uses.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect();
             Ok(Package { contract, text: embedded.contract.into(), files, uses })
         }
-        (embedded, Some((addition, added_files))) => {
+        (embedded, Some(Addition { contract: addition, text: own_text, files: added_files })) => {
             files.extend(added_files);
             let base = embedded
                 .map_or(Ok(Value::Null), |embedded| serde_json::from_str(embedded.contract))
                 .map_err(|error| malformed(error.to_string()))?;
-            let merged = merge(base, addition);
+            let merged = merge(base, included(addition, &shared).map_err(malformed)?);
             let text = merged.to_string().into();
             let contract: Contract = serde_json::from_value(merged).map_err(|error| malformed(error.to_string()))?;
+            let contract = contract.written_out();
             // As build.rs has done for those built in.
-            if let Some((_, mistake)) = contract.mistakes().into_iter().next() {
-                return Err(malformed(mistake));
+            let sources = [(own.join("service.toml").display().to_string(), own_text)];
+            let placed =
+                |(name, text): (&String, &String)| (name.clone(), (own.join(name).display().to_string(), text.clone()));
+            let placed = files.iter().map(placed).collect();
+            let package = contract_check::Package { name, contract: &contract, sources: &sources, files: &placed };
+            let mistakes = contract_check::mistakes(package);
+            if !mistakes.is_empty() {
+                return Err(CatalogueError::Mistaken { mistakes });
             }
             let uses = uses_of(&contract);
             Ok(Package { contract, text, files, uses })
@@ -158,41 +183,40 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
     }
 }
 
-fn uses_of(contract: &Contract) -> Uses {
-    let mut expressions = Expressions::default();
-    let mut used = |value| expressions.variables(value).unwrap_or_default().into_iter().collect();
-    contract.derived.iter().map(|derived| (derived.name.clone(), used(&derived.value))).collect()
+/// A fragment that contracts can include.
+fn shared(name: &str) -> Option<Value> {
+    let (_, text) = FRAGMENTS.iter().find(|(fragment, _)| *fragment == name)?;
+    serde_json::from_str(text).ok()
 }
 
-fn read_folder(folder: &Path) -> Result<(Value, BTreeMap<String, String>), CatalogueError> {
+fn uses_of(contract: &Contract) -> Uses {
+    let mut expressions = Expressions::default();
+    let mut used = |value: &str| expressions.variables(value).unwrap_or_default().into_iter().collect();
+    contract.derived.iter().map(|derived| (derived.name.clone(), used(&derived.expression()))).collect()
+}
+
+/// What an image adds.
+struct Addition {
+    contract: Value,
+    /// The contract as it was written.
+    text: String,
+    files: BTreeMap<String, String>,
+}
+
+fn read_folder(folder: &Path) -> Result<Addition, CatalogueError> {
     let read = |path: &Path| read::text(path, read::CONTRACT).map_err(|error| unreadable(path, &error));
     let path = folder.join("service.toml");
-    let contract = toml::from_str::<Value>(&read(&path)?)
+    let text = read(&path)?;
+    // The parser of the text knows the lines.
+    let contract = toml::from_str::<Contract>(&text)
+        .and_then(|_| toml::from_str::<Value>(&text))
         .map_err(|error| CatalogueError::Malformed { path: path.clone(), reason: error.to_string() })?;
     let mut files = BTreeMap::new();
     for entry in entries(folder)?.into_iter().filter(|entry| !entry.is_dir() && *entry != path) {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         files.insert(name, read(&entry)?);
     }
-    Ok((contract, files))
-}
-
-/// `addition` over `base`: tables key by key, lists one after the other, the rest replaced.
-fn merge(base: Value, addition: Value) -> Value {
-    match (base, addition) {
-        (Value::Object(mut base), Value::Object(addition)) => {
-            for (key, value) in addition {
-                let below = base.remove(&key).unwrap_or(Value::Null);
-                base.insert(key, merge(below, value));
-            }
-            Value::Object(base)
-        }
-        (Value::Array(mut base), Value::Array(addition)) => {
-            base.extend(addition);
-            Value::Array(base)
-        }
-        (_, addition) => addition,
-    }
+    Ok(Addition { contract, text, files })
 }
 
 #[cfg(test)]
@@ -215,7 +239,7 @@ mod tests {
         assert!(unknown.starts_with("there is no service \"nothing\"\n  accepted: "), "{unknown}");
         std::fs::write(own.join("service.toml"), "[service]\nnme = 1\n").unwrap();
         let malformed = find("mine", &folder).unwrap_err().to_string();
-        assert!(malformed.contains("unknown field `nme`"), "{malformed}");
+        assert!(malformed.contains("line 2") && malformed.contains("unknown field `nme`"), "{malformed}");
         std::fs::write(
             own.join("service.toml"),
             format!("{contract}[[env]]\nname = \"A\"\ntype = \"bol\"\ndoc = \"x\"\n"),
@@ -229,12 +253,26 @@ mod tests {
             (int("A") + "[[let]]\nname = \"a\"\nvalue = \"1\"\n", "two values are called a in expressions"),
             ("[alias]\nOLD = \"NEW\"\n".to_owned(), "OLD stands for NEW, which nothing declares"),
             ("[[stop]]\nsignal = \"TERM\"\nwithin = \"1s\"\n".to_owned(), "stop: \"TERM\" is not a signal"),
+            ("[[directory]]\npath = \"{{ etcetera }}\"\n".to_owned(), "directory: no variable is called etcetera"),
+            (
+                "[[file]]\ntemplate = \"b.tera\"\npath = \"/b\"\nformat = \"plain\"\n".to_owned(),
+                "the template b.tera does not exist",
+            ),
             ("[[directory]]\npath = \"/a\"\nmode = \"rwx\"\n".to_owned(), "/a: the mode \"rwx\" is not octal"),
         ] {
             std::fs::write(own.join("service.toml"), format!("{contract}{addition}")).unwrap();
             let error = find("mine", &folder).unwrap_err().to_string();
-            assert!(error.ends_with(&format!("service.toml is not a contract: {mistake}")), "{error}");
+            assert!(error.starts_with(&format!("{}/service.toml:", own.display())), "{error}");
+            assert!(error.lines().any(|line| line.ends_with(&format!(": {mistake}"))), "{error}");
         }
+        let include = |parameters: &str| format!("{contract}[[include]]\nfragment = \"java\"\n{parameters}");
+        let parameters =
+            "options = \"arguments\"\nnames = \"\"\nsupported = \"true\"\ntitle = \"x\"\naccepted = \"x\"\n";
+        std::fs::write(own.join("service.toml"), include(parameters)).unwrap();
+        assert_eq!(find("mine", &folder).unwrap().contract.variables[0].name, "JAVA_HOME");
+        std::fs::write(own.join("service.toml"), include("")).unwrap();
+        let error = find("mine", &folder).unwrap_err().to_string();
+        assert!(error.ends_with("include: java needs the parameter accepted"), "{error}");
         for name in ["service.toml", "a.conf.tera"] {
             std::fs::write(own.join("service.toml"), contract).unwrap();
             std::fs::remove_file(own.join(name)).unwrap();
@@ -261,14 +299,5 @@ mod tests {
         for name in names(Path::new("/nonexistent")).unwrap() {
             find(&name, Path::new("/nonexistent")).unwrap();
         }
-    }
-
-    #[test]
-    fn an_addition_merges_tables_appends_lists_and_replaces_the_rest() {
-        let merged = merge(
-            serde_json::json!({"service": {"name": "a", "summary": "x"}, "env": [1]}),
-            serde_json::json!({"service": {"summary": "y"}, "env": [2]}),
-        );
-        assert_eq!(merged, serde_json::json!({"service": {"name": "a", "summary": "y"}, "env": [1, 2]}));
     }
 }

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fragments::Include;
+use crate::shorthand::{keys_by_form, one_or_choices};
 use crate::value::ValueType;
 pub use crate::value::toml_text::Text;
 
@@ -14,10 +16,20 @@ pub use crate::value::toml_text::Text;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Contract {
+    #[serde(default)]
     pub service: Service,
+    /// Fragments of `services/shared`, by name or as `{ fragment = "NAME", parameter = "…" }`; gone once they are put in.
+    #[serde(default)]
+    pub include: Vec<Include>,
     /// Old or foreign names, each standing for one variable: `OLD = "NEW"`. Used with a notice.
     #[serde(default)]
     pub alias: BTreeMap<String, String>,
+    /// Types by name, for the `type` or `of` of any number of variables.
+    #[serde(default, rename = "type")]
+    pub types: BTreeMap<String, NamedType>,
+    /// Variables accepted for old environments, without effect.
+    #[serde(default)]
+    pub ignored: Vec<Ignored>,
     #[serde(default, rename = "base-image")]
     pub base_images: Vec<BaseImage>,
     #[serde(default, rename = "env")]
@@ -35,6 +47,12 @@ pub struct Contract {
     pub derived: Vec<Derived>,
     #[serde(default, rename = "check")]
     pub checks: Vec<Check>,
+    /// Variables of which none is of use without the others.
+    #[serde(default)]
+    pub together: Vec<Preset>,
+    /// Variables of which at most one may be set.
+    #[serde(default)]
+    pub exclusive: Vec<Preset>,
     #[serde(default, rename = "directory")]
     pub directories: Vec<Directory>,
     #[serde(default, rename = "file")]
@@ -51,14 +69,17 @@ pub struct Contract {
     pub child: Child,
 }
 
-/// What runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What runs. An image's own contract that extends a built-in one may leave out `name`, `summary` and `command`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Service {
+    #[serde(default)]
     pub name: String,
     /// One line.
+    #[serde(default)]
     pub summary: String,
     /// The program and its arguments; an argument that comes out empty is left out.
+    #[serde(default)]
     pub command: Vec<Argument>,
     /// Variables with these prefixes belong to the service: an unknown one is probably misspelt.
     #[serde(default)]
@@ -112,8 +133,55 @@ pub struct BaseImage {
     pub set: BTreeMap<String, String>,
 }
 
-/// One environment variable. In a group, `name` is what follows the instance's prefix.
+/// What variables of one kind have in common. A variable's own field wins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NamedType {
+    /// The type it is made from: `string` unless given, `enum` where there are `values`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    #[serde(default)]
+    pub values: Vec<String>,
+    #[serde(default)]
+    pub synonyms: BTreeMap<String, String>,
+    #[serde(default)]
+    pub schemes: Vec<String>,
+    pub min: Option<Text>,
+    pub max: Option<Text>,
+    pub pattern: Option<String>,
+    pub accepted: Option<String>,
+    pub min_length: Option<usize>,
+    pub exists: Option<String>,
+}
+
+/// Variables accepted for old environments, without effect.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Ignored {
+    pub names: Vec<String>,
+    /// Why, shown as a warning to an operator who sets one.
+    pub reason: String,
+    /// Never shown: for old names of keys and passwords.
+    #[serde(default)]
+    pub secret: bool,
+}
+
+/// A rule of one of the usual shapes, whose message is generated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Preset {
+    /// Names of variables; with `group`, what follows the instance's prefix.
+    pub variables: Vec<String>,
+    /// Condition: only then.
+    pub when: Option<String>,
+    /// Name of the group: checked for each of its instances.
+    pub group: Option<String>,
+    /// What to do, where there is more to say than `all of them, or none`.
+    pub accepted: Option<String>,
+}
+
+/// One environment variable. In a group, `name` is what follows the instance's prefix.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Variable {
     pub name: String,
@@ -147,7 +215,8 @@ pub struct Variable {
     pub exists: Option<String>,
     /// For sizes: a percentage is taken too and is of this expression's bytes.
     pub percent_of: Option<String>,
-    /// Expression; empty means none.
+    /// Expression; empty means none. Or a list of `{ when, value }`, of which the first whose condition holds counts.
+    #[serde(default, deserialize_with = "one_or_choices")]
     pub default: Option<Text>,
     #[serde(default)]
     pub required: bool,
@@ -169,7 +238,10 @@ pub struct Variable {
     pub well_known: Vec<String>,
     /// Whether the child sees it: `true` under its own name, or another name.
     pub export: Option<Export>,
-    /// Accepted for old environments, without effect: the reason, shown as a warning.
+    /// Names of variables this one has no effect without.
+    #[serde(default)]
+    pub requires: Vec<String>,
+    /// Accepted for old environments, without effect: the reason, shown as a warning. `[[ignored]]` for more than one.
     pub ignored: Option<String>,
     /// Whether an empty value is a value. Default: empty means unset.
     #[serde(default)]
@@ -262,7 +334,9 @@ pub struct Form {
 pub struct Family {
     /// A name belongs to the family of the longest prefix.
     pub prefix: String,
-    /// What may follow the prefix, each with the name of its form; none takes any text.
+    /// What may follow the prefix, with the name of its form, which is empty where any text will do. Written by form:
+    /// `on-off = ["ENABLE"]`, and `any = ["COMMENT"]`.
+    #[serde(default, deserialize_with = "keys_by_form")]
     pub keys: BTreeMap<String, String>,
     /// Whether a key may be followed by `_` and the name of a target.
     #[serde(default)]
@@ -291,18 +365,40 @@ fn warning() -> UnknownKey {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Derived {
     pub name: String,
-    /// Type of the result: `string` unless given.
+    /// Type of the result: `string` unless given, `bool` with `holds`.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// Expression; empty means undefined.
+    /// Expression; empty means undefined. With `first`: where none of those is set.
+    #[serde(default)]
     pub value: String,
+    /// Names of values of which the first that is set is the result.
+    #[serde(default)]
+    pub first: Vec<Candidate>,
+    /// Condition: the result is whether it holds.
+    pub holds: Option<String>,
     /// The result is a secret.
     #[serde(default)]
     pub secret: bool,
 }
 
-/// A rule across variables.
+/// `"name"` or `{ name = "name", when = "condition" }`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Candidate {
+    Always(String),
+    Sometimes(ConditionalCandidate),
+}
+
+/// A value that counts only where a condition holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ConditionalCandidate {
+    pub name: String,
+    pub when: String,
+}
+
+/// A rule across variables.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Check {
     /// Condition that must hold.
@@ -635,12 +731,16 @@ impl Contract {
     /// # Errors
     /// The TOML parser's own text, with line and column.
     pub fn from_toml(text: &str) -> Result<Contract, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+        toml::from_str(text).map(Contract::written_out).map_err(|error| error.to_string())
     }
 
     /// What no parser of the shape sees, each with a word of the contract that stands near it.
     pub fn mistakes(&self) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
+        let Service { name, summary, command, .. } = &self.service;
+        let absent = [("name", name.is_empty()), ("summary", summary.is_empty()), ("command", command.is_empty())];
+        let absent = absent.into_iter().filter(|(_, absent)| *absent);
+        mistakes.extend(absent.map(|(field, _)| ("[service]".to_owned(), format!("[service] needs `{field}`"))));
         let names = self.variables.iter().flat_map(|variable| std::iter::once(&variable.name).chain(&variable.aliases));
         mistakes.extend(
             twice(names.chain(self.alias.keys()).cloned())
@@ -672,6 +772,7 @@ impl Contract {
         }));
         let patterns = self.forms.iter().filter(|(_, form)| regex_lite::Regex::new(&form.pattern).is_err());
         mistakes.extend(patterns.map(|(name, _)| (name.clone(), format!("form {name}: not a regular expression"))));
+        mistakes.extend(self.unknown_members());
         let targets = self.alias.iter().filter(|(_, target)| !self.declares(target));
         mistakes.extend(
             targets.map(|(old, target)| (old.clone(), format!("{old} stands for {target}, which nothing declares"))),
@@ -688,6 +789,19 @@ impl Contract {
         let unknown = signals.filter(|signal| !SIGNALS.contains(&signal.as_str()));
         mistakes.extend(unknown.map(|signal| (signal.clone(), format!("stop: {signal:?} is not a signal"))));
         mistakes
+    }
+
+    /// Names in presets and `requires` that no variable has.
+    fn unknown_members(&self) -> impl Iterator<Item = (String, String)> {
+        let presets = self.together.iter().chain(&self.exclusive);
+        let members = presets.flat_map(|preset| preset.variables.iter().map(|name| (preset.group.as_ref(), name)));
+        let required = self.variables.iter().flat_map(|variable| variable.requires.iter().map(|name| (None, name)));
+        let unknown = members.chain(required).filter(|(group, name)| {
+            let group = group.map(|group| self.groups.iter().find(|other| other.name == *group));
+            let variables = group.map_or(Some(&self.variables), |group| group.map(|group| &group.variables));
+            !variables.is_some_and(|variables| variables.iter().any(|variable| variable.name == **name))
+        });
+        unknown.map(|(_, name)| (name.clone(), format!("a rule names {name}, which nothing declares")))
     }
 
     /// Whether a full name is that of a variable, a group's included.

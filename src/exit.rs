@@ -6,7 +6,7 @@
 
 /// `sysexits.h` EX_USAGE: the command line cannot be understood.
 pub const USAGE: u8 = 64;
-/// EX_DATAERR: a template or a rendered file is not what it must be.
+/// EX_DATAERR: a template, an expression of a contract or a rendered file is not what it must be.
 pub const TEMPLATE: u8 = 65;
 /// EX_NOINPUT: a secret file cannot be read.
 pub const SECRET_FILE: u8 = 66;

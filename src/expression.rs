@@ -165,8 +165,9 @@ pub fn register(tera: &mut Tera) {
             list.as_array().unwrap_or(&[]).iter().filter(|item| **item != unwanted).cloned().collect();
         Ok(kept.into())
     });
-    tera.register_filter("expand_ellipses", |text: &str, _: Kwargs, _: &State| -> Value {
-        expand_ellipses(text).iter().map(|text| Value::normal_string(text)).collect::<Vec<_>>().into()
+    tera.register_filter("expand_ellipses", |text: Value, _: Kwargs, _: &State| -> Value {
+        let drives = if text.as_array().is_some() { texts(&text) } else { vec![plain(&text)] };
+        values(drives.iter().flat_map(|text| expand_ellipses(text)))
     });
     tera.register_filter("option", |words: Value, kwargs: Kwargs, _: &State| -> TeraResult<String> {
         let names = texts(&kwargs.must_get("names")?);
@@ -203,12 +204,77 @@ pub fn register(tera: &mut Tera) {
     tera.register_filter("refused_by_java", |words: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
         Ok(values(java::refusals(&texts(&words), kwargs.must_get("version")?).into_iter()))
     });
+    register_lookups(tera);
     // In a file's template this is the renderer's own, which escapes a key as the file's format wants it.
     tera.register_filter("key", |text: &str, _: Kwargs, _: &State| text.to_owned());
     tera.register_function("file_exists", |kwargs: Kwargs, _: &State| -> TeraResult<bool> {
         let path: &str = kwargs.must_get("path")?;
         Ok(std::path::Path::new(path).exists())
     });
+}
+
+/// What would need a loop: a search through files, lines, keys or nodes.
+fn register_lookups(tera: &mut Tera) {
+    tera.register_function("jar_version", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        let (folder, name): (&str, &str) = (kwargs.must_get("folder")?, kwargs.must_get("name")?);
+        Ok(jar_version(folder.as_ref(), name).unwrap_or_default())
+    });
+    tera.register_function("first_file", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        let folder: &str = kwargs.must_get("folder")?;
+        let paths = texts(&kwargs.must_get("names")?).into_iter().map(|name| format!("{folder}/{name}"));
+        Ok(paths.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap_or_default())
+    });
+    tera.register_filter("line_value", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        Ok(line_value(text, kwargs.must_get("key")?).unwrap_or_default())
+    });
+    tera.register_filter("has_key", |map: Value, kwargs: Kwargs, _: &State| -> TeraResult<bool> {
+        Ok(!entries_of(&map, kwargs.must_get("pattern")?)?.is_empty())
+    });
+    tera.register_filter("values_of", |map: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        Ok(values(entries_of(&map, kwargs.must_get("pattern")?)?.into_iter().map(|(_, value)| value)))
+    });
+    tera.register_filter("keys_of", |map: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        Ok(values(entries_of(&map, kwargs.must_get("pattern")?)?.into_iter().map(|(key, _)| key)))
+    });
+    tera.register_filter("node_urls", |nodes: &str, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        Ok(values(node_urls(nodes, kwargs.must_get("scheme")?, kwargs.must_get("path")?)))
+    });
+}
+
+/// The newest version among the files `NAME-VERSION.jar` of a folder, of versions that are numbers with dots.
+fn jar_version(folder: &std::path::Path, name: &str) -> Option<String> {
+    let files = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+    let version = |file: std::ffi::OsString| {
+        let version = file.to_str()?.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(".jar")?.to_owned();
+        version.split('.').all(|part| part.parse::<u32>().is_ok()).then_some(version)
+    };
+    files.filter_map(version).max_by_key(|version| version_key(version))
+}
+
+/// What the first line `KEY: VALUE` of a text says, without quotes; a line with blanks before it belongs to another key.
+fn line_value(text: &str, key: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    Some(value.replace(['"', '\''], "").trim().to_owned())
+}
+
+/// The entries of a map whose keys a pattern matches.
+fn entries_of(map: &Value, pattern: &str) -> TeraResult<Vec<(String, String)>> {
+    let regex = regex_lite::Regex::new(pattern).map_err(|error| tera::Error::message(error.to_string()))?;
+    let entries = map.as_map().into_iter().flatten();
+    let texts = entries.map(|(key, value)| (key.to_string(), plain(value)));
+    Ok(texts.filter(|(key, _)| regex.is_match(key)).collect())
+}
+
+/// Nodes separated by commas, semicolons or blanks as URLs: `host`, `host/path` and URLs as they are.
+fn node_urls<'t>(nodes: &'t str, scheme: &'t str, path: &'t str) -> impl Iterator<Item = String> + 't {
+    let words = nodes.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')).filter(|word| !word.is_empty());
+    words.map(move |node| {
+        let url = if node.contains("://") { node.to_owned() } else { format!("{scheme}://{node}") };
+        match path_of(&url).as_str() {
+            "" | "/" => format!("{}{path}", url.strip_suffix('/').unwrap_or(&url)),
+            _ => url,
+        }
+    })
 }
 
 /// A scalar without Tera's quotes.
@@ -221,9 +287,9 @@ fn texts(list: &Value) -> Vec<String> {
     list.as_array().unwrap_or(&[]).iter().map(plain).collect()
 }
 
-/// The items of lists in a list, one after the other; a text is split into words.
+/// The items of lists in a list, one after the other; a text is split into words, and what is undefined left out.
 fn nested_texts(list: &Value) -> Vec<String> {
-    let lists = list.as_array().unwrap_or(&[]).iter();
+    let lists = list.as_array().unwrap_or(&[]).iter().filter(|item| !item.is_undefined());
     let words = |item: &Value| value::split_words(&plain(item)).unwrap_or_else(|| vec![plain(item)]);
     lists.flat_map(|item| if item.as_array().is_some() { texts(item) } else { words(item) }).collect()
 }
@@ -480,6 +546,55 @@ mod tests {
         {
             assert_eq!(expand_ellipses(wrong), [""; 0], "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_version_of_a_jar_is_the_newest_in_its_folder_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("dl-entry-jars-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in ["a-main-99.jar", "a-main-476.jar", "a-main-x.jar", "a-main-480.txt", "a-mainly-500.jar"] {
+            std::fs::write(folder.join(file), "").unwrap();
+        }
+        assert_eq!(jar_version(&folder, "a-main").as_deref(), Some("476"));
+        assert_eq!(jar_version(&folder, "b-main"), None);
+        assert_eq!(jar_version(&folder.join("nothing"), "a-main"), None);
+        let first = format!(
+            "{{{{ first_file(folder='{}', names=['no', 'a-main-x.jar', 'a-main-99.jar']) }}}}",
+            folder.display()
+        );
+        assert_eq!(text(&first, &[]).unwrap(), folder.join("a-main-x.jar").display().to_string());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_line_gives_the_value_of_its_key_without_quotes() {
+        let lines = "version: v2\n  address: inner\naddress: \":9000\"\naddress: other\n";
+        assert_eq!(line_value(lines, "address").as_deref(), Some(":9000"));
+        assert_eq!(line_value(lines, "addr"), None);
+    }
+
+    #[test]
+    fn entries_of_a_map_are_found_by_their_keys() {
+        let map = BTreeMap::from([("a.url", "x"), ("a.user", "y"), ("b.url", "z")]);
+        let pairs = [("map", Value::from_serializable(&map))];
+        let told = |expression: &str| text(expression, &pairs).unwrap();
+        assert_eq!(told("{{ map | values_of(pattern='[.]url$') | join(sep=',') }}"), "x,z");
+        assert_eq!(told("{{ map | keys_of(pattern='^a') | join(sep=',') }}"), "a.url,a.user");
+        assert_eq!(told("{{ map | has_key(pattern='^b') }} {{ map | has_key(pattern='^c') }}"), "true false");
+    }
+
+    #[test]
+    fn nodes_become_urls_with_the_scheme_and_the_path_they_lack() {
+        let urls: Vec<String> = node_urls("a, b/x;https://c:9/ d{1...2}", "http", "/data").collect();
+        assert_eq!(urls, ["http://a/data", "http://b/x", "https://c:9/data", "http://d{1...2}/data"]);
+    }
+
+    #[test]
+    fn options_that_are_not_set_are_left_out() {
+        assert_eq!(
+            text("{{ java_options(of=[nothing, '-Xmx1g -Xms1g', also_nothing]) | json }}", &[]).unwrap(),
+            r#"["-Xmx1g","-Xms1g"]"#
+        );
     }
 
     #[test]

@@ -135,13 +135,15 @@ pub fn explain(arguments: &Explain) -> Result<u8, Failure> {
 pub fn services() -> Result<u8, Failure> {
     let folder = Path::new(catalogue::FOLDER);
     let mut lines = Vec::new();
-    let wrong = |error| Failure::new(exit::CONTRACT, error);
-    for name in catalogue::names(folder).map_err(wrong)? {
-        let package = catalogue::find(&name, folder).map_err(wrong)?;
-        lines.push(format!("{name:<12} {}", package.contract.service.summary));
+    let mut broken = Vec::new();
+    for name in catalogue::names(folder).map_err(|error| Failure::new(exit::CONTRACT, error))? {
+        match catalogue::find(&name, folder) {
+            Ok(package) => lines.push(format!("{name:<12} {}", package.contract.service.summary)),
+            Err(error) => broken.push(error.to_string()),
+        }
     }
     print(&lines.join("\n"))?;
-    Ok(0)
+    if broken.is_empty() { Ok(0) } else { Err(Failure::new(exit::CONTRACT, broken.join("\n"))) }
 }
 
 /// A reader that has seen enough (`dl-entry … | head`) is no failure: the status says what the command found.

@@ -149,7 +149,7 @@ pub fn prepare(environment: &Environment, request: &Request) -> Result<Prepared,
     let (own, mut problems) = Own::load(environment);
     let name = service_name(request.service, &own)?;
     let package =
-        catalogue::find(&name, Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
+        catalogue::find(&name, Path::new(catalogue::FOLDER)).map_err(|error| Failure::new(error.status(), error))?;
     let options = options_of(&own, &package.contract, request);
     let (mut settings, found) = settings::load(&package.contract, environment, &options);
     problems.extend(found);

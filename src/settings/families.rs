@@ -187,12 +187,12 @@ mod tests {
         enable = "ENABLE"
         needs = ["ENDPOINT"]
         together = [["CERT", "KEY"]]
-        keys = { CERT = "", KEY = "", ENABLE = "on-off", ENDPOINT = "url", AUTH_TOKEN = "" }
+        keys = { any = ["CERT", "KEY", "AUTH_TOKEN"], on-off = ["ENABLE"], url = ["ENDPOINT"] }
         [[family]]
         prefix = "DEMO_LDAP_"
         unknown = "error"
         consequence = "which turns LDAP off"
-        keys = { SERVER_ADDR = "", USER_BASE_DN = "" }
+        keys = { any = ["SERVER_ADDR", "USER_BASE_DN"] }
     "#;
 
     fn run(pairs: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {

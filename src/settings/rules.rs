@@ -11,28 +11,29 @@ use crate::value::{JsonShape, Value, ValueType};
 impl Loader<'_> {
     pub(super) fn work_out_derived(&mut self) {
         for derived in &self.contract.derived {
+            let expression = derived.expression();
             // Nothing can be said of what follows from a value that is reported already.
-            if self.uses_broken(&derived.value) {
+            if self.uses_broken(&expression) {
                 self.broken.insert(derived.name.clone());
             }
-            match self.derive(derived) {
+            match self.derive(derived, &expression) {
                 Ok(Some(value)) => {
-                    if self.is_unknown(&derived.value) {
+                    if self.is_unknown(&expression) {
                         self.unknown.insert(derived.name.clone());
                     }
                     self.settings.context.insert_value(derived.name.clone(), value.to_tera());
                 }
                 Ok(None) => {}
                 Err(why) => {
-                    self.report_expression(&derived.name, "its value", &derived.value, &why);
+                    self.report_expression(&derived.name, "its value", &expression, &why);
                     self.broken.insert(derived.name.clone());
                 }
             }
         }
     }
 
-    fn derive(&mut self, derived: &Derived) -> Result<Option<Value>, String> {
-        let text = self.expressions.text(&derived.value, &self.settings.context)?;
+    fn derive(&mut self, derived: &Derived, expression: &str) -> Result<Option<Value>, String> {
+        let text = self.expressions.text(expression, &self.settings.context)?;
         if text.is_empty() {
             return Ok(None);
         }
@@ -40,7 +41,7 @@ impl Loader<'_> {
             self.settings.secrets.push((derived.name.clone(), text.clone()));
         }
         self.keep_secrets_within(&derived.name, &text);
-        let kind = derived.kind.as_ref().filter(|_| !self.is_unknown(&derived.value));
+        let kind = derived.kind().filter(|_| !self.is_unknown(expression));
         let Some(kind) = kind else { return Ok(Some(Value::Text(text))) };
         parse_derived(kind, &text).map(Some)
     }

@@ -188,6 +188,29 @@ fn a_template_that_cannot_be_filled_is_65_and_nothing_is_written() {
 }
 
 #[test]
+fn a_template_that_is_not_there_is_65_with_file_and_line() {
+    let demo = Demo::new("[[file]]\ntemplate = \"absent.tera\"\npath = \"{{ etc }}/a\"\nformat = \"plain\"\n");
+    let ended = ended(demo.entry(&[]));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (65, ""), "{}", ended.stderr);
+    let text = std::fs::read_to_string(demo.join("services/demo/service.toml")).unwrap();
+    let line = text.lines().position(|line| line.contains("absent.tera")).unwrap() + 1;
+    let mistake = format!("/demo/service.toml:{line}: the template absent.tera does not exist\n");
+    assert!(ended.stderr.contains(&mistake), "{}", ended.stderr);
+}
+
+#[test]
+fn one_broken_contract_does_not_hide_the_other_services() {
+    let demo = Demo::new(STOP);
+    std::fs::create_dir(demo.join("services/broken")).unwrap();
+    std::fs::write(demo.join("services/broken/service.toml"), "[service]\nnme = 1\n").unwrap();
+    let ended = ended(demo.entry(&["services"]));
+    assert_eq!(ended.code(), 78, "{}", ended.stderr);
+    assert!(ended.stdout.contains("\ndemo ") || ended.stdout.starts_with("demo "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("trino "), "{}", ended.stdout);
+    assert!(ended.stderr.contains("broken/service.toml is not a contract: "), "{}", ended.stderr);
+}
+
+#[test]
 fn a_file_that_would_leave_its_folder_is_65_and_nothing_is_written() {
     let demo = Demo::new("[[file]]\ntemplate = \"second.tera\"\npath = \"{{ etc }}/../second\"\nformat = \"plain\"\n");
     std::fs::write(demo.join("services/demo/second.tera"), "x\n").unwrap();
