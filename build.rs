@@ -4,32 +4,24 @@
 
 // The program's own modules do the reading, so that the build and the program cannot disagree.
 #[allow(dead_code)]
-#[path = "src/contract.rs"]
-mod contract;
+#[path = "src/contract"]
+mod contract {
+    pub mod check;
+    pub mod expression;
+    pub mod fragments;
+    pub mod java;
+    mod schema;
+    mod search_path;
+    pub mod shorthand;
+
+    pub use self::schema::*;
+}
 #[allow(dead_code)]
-#[path = "src/contract_check.rs"]
-mod contract_check;
-#[allow(dead_code)]
-#[path = "src/expression.rs"]
-mod expression;
-#[allow(dead_code)]
-#[path = "src/fragments.rs"]
-mod fragments;
-#[allow(dead_code)]
-#[path = "src/java.rs"]
-mod java;
+#[path = "src/did_you_mean.rs"]
+mod did_you_mean;
 #[allow(dead_code)]
 #[path = "src/read.rs"]
 mod read;
-#[allow(dead_code)]
-#[path = "src/search_path.rs"]
-mod search_path;
-#[allow(dead_code)]
-#[path = "src/shorthand.rs"]
-mod shorthand;
-#[allow(dead_code)]
-#[path = "src/spelling.rs"]
-mod spelling;
 #[allow(dead_code)]
 #[path = "src/value.rs"]
 mod value;
@@ -39,9 +31,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use contract::Contract;
-use contract_check::Package;
-use expression::Expressions;
-use fragments::Fragment;
+use contract::check::Package;
+use contract::expression::Expressions;
+use contract::fragments::Fragment;
 use serde_json::Value;
 
 fn main() {
@@ -55,15 +47,15 @@ fn main() {
     for name in folders(&root.join("services")) {
         let path = format!("services/{name}/service.toml");
         let Ok(text) = std::fs::read_to_string(root.join(&path)) else { continue };
-        match fragments::read(&text, &fragment) {
+        match contract::fragments::read(&text, &fragment) {
             Ok((contract, data)) => {
                 let sources: Vec<(String, String)> =
                     std::iter::once((path, text)).chain(shared.values().map(|(_, source)| source.clone())).collect();
                 let paths = files_of(&root, &name);
                 let files = with_texts(&root, &paths);
                 let package = Package { name: &name, contract: &contract, sources: &sources, files: &files };
-                complaints.extend(contract_check::mistakes(package));
-                let unused = contract_check::unused(package);
+                complaints.extend(contract::check::mistakes(package));
+                let unused = contract::check::unused(package);
                 complaints.extend(unused.map(|file| format!("{}:1: nothing uses {file}", sources[0].0)));
                 embed(&mut embedded, &name, &data, &uses(&contract), &paths);
             }

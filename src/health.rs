@@ -7,8 +7,8 @@
 mod client;
 mod early;
 mod metrics;
-mod seats;
 mod server;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::redact::Secrets;
+use crate::secrets::Secrets;
 
 pub use client::ask;
 pub use early::Early;

@@ -4,60 +4,35 @@
 
 #![deny(missing_debug_implementations)]
 
-pub mod arguments;
-pub mod catalogue;
 pub mod cli;
-pub mod compose;
-pub mod container;
+
+pub mod evaluate;
+pub mod run;
+
 pub mod contract;
-pub mod contract_check;
-pub mod entry;
-pub mod env;
-pub mod exit;
-pub mod explain;
-pub mod expression;
-pub mod fragments;
-pub mod inspect;
-pub mod java;
-pub mod keys;
-pub mod own;
+pub mod environment;
 pub mod plan;
-pub mod prepare;
 pub mod render;
-pub mod report;
-mod search_path;
 pub mod settings;
-pub mod shorthand;
-mod shown;
-pub mod spelling;
 pub mod value;
 
-pub mod format;
-pub mod log;
-pub mod read;
-pub mod redact;
-
-pub mod accounts;
 pub mod health;
-pub mod http;
-pub mod listeners;
-pub mod names;
-pub mod network;
-mod ports;
-pub mod privilege;
-pub mod process;
-mod processes;
-pub mod run;
-pub mod s3;
-pub mod signals;
-pub mod supervise;
-pub mod system;
 pub mod tasks;
-mod threads;
-pub mod tls;
 pub mod wait;
-mod words;
 pub mod write;
+
+pub mod identity;
+pub mod net;
+pub mod pid1;
+
+pub mod log;
+pub mod secrets;
+
+pub mod did_you_mean;
+pub mod exit;
+pub mod read;
+pub mod report;
+mod threads;
 
 #[cfg(test)]
 mod testing;

@@ -1,7 +1,7 @@
 //! What dl-entry says while it works: one line per event on stderr, for people or as JSON.
 //!
 //! Owns the format of a line, the current phase and the panic message. Must never write to stdout, which is the
-//! service's, never let a secret through (`redact` sees every line), never let one event become two lines, and never
+//! service's, never let a secret through (`secrets` sees every line), never let one event become two lines, and never
 //! block for long: PID 1 has to go on reaping when nobody reads its stderr.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::redact::Secrets;
+use crate::secrets::Secrets;
 
 /// `DL_LOG_FORMAT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,7 +79,7 @@ pub fn end_on_panic() {
             std::thread::park();
         }
         write_panic(panic);
-        crate::system::end_now(crate::exit::INTERNAL.into());
+        crate::pid1::sys::end_now(crate::exit::INTERNAL.into());
     }));
 }
 

@@ -1,7 +1,7 @@
 //! Files that somebody else names: opened without waiting, looked at, and read up to a limit.
 //!
 //! A path may lead to a named pipe, whose open(2) waits for a writer for ever, or to a disk image. Everything that is
-//! read whole is read here, but for secrets and env files, which may be pipes (`env`).
+//! read whole is read here, but for secrets and env files, which may be pipes (`environment`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};

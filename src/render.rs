@@ -5,6 +5,8 @@
 //! them. Where the tokens, put back, do not give exactly the entries of the real file, some value broke out of its
 //! place, and nothing is written.
 
+pub mod format;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
@@ -12,14 +14,14 @@ use std::path::PathBuf;
 
 use tera::{Context, Filter, Kwargs, State, Tera, TeraResult};
 
-use crate::catalogue::Package;
-use crate::compose::contexts;
+use crate::cli::explain;
+use crate::contract::expression::{Expressions, each_parts, register};
+use crate::contract::key_table::{Table, Verdict};
+use crate::contract::registry::Package;
 use crate::contract::{Contract, File, Group, UnknownKey, Variable};
-use crate::explain;
-use crate::expression::{Expressions, each_parts, register};
-use crate::format::{Entry, Format, Unrepresentable};
-use crate::keys::{Table, Verdict};
 use crate::plan::RenderedFile;
+use crate::plan::build::contexts;
+use crate::render::format::{Entry, Format, Unrepresentable};
 use crate::report::Problem;
 use crate::settings::{Addition, Additions, Setting, Settings, Source};
 
@@ -692,9 +694,9 @@ impl Filter<&str, TeraResult<String>> for KeyFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue;
-    use crate::container::Container;
-    use crate::env::{Environment, SecretFiles};
+    use crate::contract::registry;
+    use crate::environment::container::Container;
+    use crate::environment::{Environment, SecretFiles};
     use crate::report::{has_errors, severity_name};
     use crate::settings::{self, Options};
     use std::path::Path;
@@ -726,7 +728,7 @@ mod tests {
 
     /// The files, and what the renderer says; the settings themselves must be right.
     fn rendered(service: &str, pairs: &[(&str, &str)]) -> (Vec<RenderedFile>, Vec<Problem>) {
-        let package = catalogue::find(service, Path::new("/nonexistent")).unwrap();
+        let package = registry::find(service, Path::new("/nonexistent")).unwrap();
         let environment = Environment::from_pairs(pairs.iter().copied());
         let (settings, problems) = settings::load(&package.contract, &environment, &options());
         assert!(!has_errors(&problems), "{problems:?}");
@@ -908,7 +910,7 @@ mod tests {
 
     #[test]
     fn the_path_of_a_smallrye_file_is_a_uri() {
-        let package = catalogue::find("nessie", Path::new("/nonexistent")).unwrap();
+        let package = registry::find("nessie", Path::new("/nonexistent")).unwrap();
         let options = Options { run_dir: "/tmp/a b,%20".into(), ..options() };
         let (settings, _) = settings::load(&package.contract, &Environment::default(), &options);
         let (files, problems) = render(&package, &settings);

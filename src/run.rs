@@ -3,35 +3,36 @@
 //! prepare (pure) → listen → write as whoever we are → become the service's user for good → health → wait → spawn → tasks →
 //! supervise → exit. A signal is honoured in every phase; nothing of the service runs before the drop is proven.
 
+mod low_ports;
+
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::accounts;
-use crate::cli::{Run, WaitArgs};
-use crate::env::Environment;
+use crate::cli::command_line::{Run, WaitArgs};
+use crate::environment::Environment;
+use crate::environment::dl_settings::Own;
+use crate::evaluate::{Failure, Prepared, RUN_DIR, Request, prepare};
 use crate::exit;
 use crate::health::{self, Early, Health, Phase};
-use crate::http;
-use crate::listeners::Listeners;
+use crate::identity::accounts;
+use crate::identity::name_service::{self, Names};
+use crate::identity::privilege::{self, BadUser, Identity, Unprivileged};
 use crate::log;
-use crate::names::{self, Names};
-use crate::network;
-use crate::own::Own;
+use crate::net::connect;
+use crate::net::http;
+use crate::net::listeners::Listeners;
+use crate::net::tls;
+use crate::pid1::signals::{self, Signals};
+use crate::pid1::spawn;
+use crate::pid1::supervise::{self, Happened};
 use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, Wait};
-use crate::ports;
-use crate::prepare::{Failure, Prepared, RUN_DIR, Request, prepare};
-use crate::privilege::{self, BadUser, Identity, Unprivileged};
-use crate::process;
-use crate::redact::Secrets;
 use crate::report::{self, Severity};
-use crate::signals::{self, Signals};
-use crate::supervise::{self, Happened};
+use crate::secrets::Secrets;
 use crate::tasks;
 use crate::threads;
-use crate::tls;
 use crate::value::parse_duration;
 use crate::wait::{self, Progress};
 use crate::write;
@@ -128,7 +129,7 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
     let (command, names) = with_identity(&command, &user, &own, own.exec, Path::new("/"))?;
     if own.exec {
         stop_if_asked(&mut signals)?;
-        return Err(failed_start(&process::replace(&command, &user)));
+        return Err(failed_start(&spawn::replace(&command, &user)));
     }
     block_on(async {
         supervise::adopt_orphans();
@@ -264,7 +265,7 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
 
 /// Sockets that are passed on are open already, whatever their port.
 fn refuse_low_ports(prepared: &Prepared, plan: &Plan, served: bool) -> Result<(), Failure> {
-    let refused = ports::refused(plan, &prepared.own, served, &prepared.settings.settings);
+    let refused = low_ports::refused(plan, &prepared.own, served, &prepared.settings.settings);
     if refused.is_empty() || std::env::var_os("LISTEN_FDS").is_some() {
         return Ok(());
     }
@@ -276,7 +277,7 @@ fn accounts_for(user: &str, path: &str) -> Result<String, Failure> {
     let by_number = user.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
     match accounts::text(path) {
         Err(error) if !by_number => {
-            let reason = crate::env::reason(&error);
+            let reason = crate::environment::reason(&error);
             let complaint =
                 format!("{path} cannot be read: {reason}\n  it says who {user} is: make it readable for root");
             Err(Failure::new(exit::PRIVILEGE, complaint))
@@ -328,7 +329,7 @@ fn private_fallback(run_dir: &Path) -> Result<(), Failure> {
 fn drop_privileges(identity: Option<&Identity>, own: &Own) -> Result<Unprivileged, Failure> {
     let dropped = match identity {
         Some(identity) => {
-            names::prepare(own.name_service, own.user_name.as_deref(), identity);
+            name_service::prepare(own.name_service, own.user_name.as_deref(), identity);
             privilege::become_user(identity)
         }
         None => privilege::stay(),
@@ -347,7 +348,7 @@ fn with_identity(
     let identity = user.identity();
     let mut environment = command.environment.clone();
     let home = home(&environment, identity, run_dir).to_owned();
-    let names = names::open(own.name_service, own.user_name.as_deref(), identity, Path::new(&home), !exec)
+    let names = name_service::open(own.name_service, own.user_name.as_deref(), identity, Path::new(&home), !exec)
         .map_err(|error| Failure::new(error.status(), error))?;
     let name = names.as_ref().map_or(identity.name.as_str(), Names::name);
     for (name, value) in [("HOME", home.as_os_str()), ("USER", OsStr::new(name)), ("LOGNAME", OsStr::new(name))] {
@@ -380,14 +381,14 @@ async fn answer_names(names: Option<Names>) -> std::convert::Infallible {
     }
 }
 
-fn failed_start(error: &process::SpawnError) -> Failure {
+fn failed_start(error: &spawn::SpawnError) -> Failure {
     Failure::new(error.status(), error)
 }
 
 /// Starts the command; a signal that asks to end before it runs is what ends us.
-fn spawn(command: &CommandLine, user: &Unprivileged, signals: &mut Signals) -> Result<process::Child, Failure> {
-    process::spawn(command, user).map_err(|error| match (&error, stop_if_asked(signals)) {
-        (process::SpawnError::Asked, Err(asked)) => asked,
+fn spawn(command: &CommandLine, user: &Unprivileged, signals: &mut Signals) -> Result<spawn::Child, Failure> {
+    spawn::spawn(command, user).map_err(|error| match (&error, stop_if_asked(signals)) {
+        (spawn::SpawnError::Asked, Err(asked)) => asked,
         _ => failed_start(&error),
     })
 }
@@ -456,7 +457,7 @@ impl Started<'_> {
         }
         // As process 1 the service would never see it: what has no handler there is dropped.
         match stop_if_asked(signals) {
-            Ok(()) => failed_start(&process::replace(self.command, self.user)),
+            Ok(()) => failed_start(&spawn::replace(self.command, self.user)),
             Err(failure) => failure,
         }
     }
@@ -551,7 +552,7 @@ async fn prepare_questions(plan: &Plan) {
         needs_thread |= http::prepare(&url, insecure_tls, root).await;
     }
     if needs_thread && let Err(error) = threads::keep_one() {
-        tracing::warn!("names cannot be looked up while the service runs: {}", network::no_thread(&error));
+        tracing::warn!("names cannot be looked up while the service runs: {}", connect::no_thread(&error));
     }
 }
 
@@ -600,7 +601,7 @@ async fn ready(probes: &[Probe], listeners: &Listeners) -> Result<(), String> {
             Probe::Http(http) => listeners.ask(http, PROBE_TIMEOUT).await.map_err(|unmet| unmet.to_string())?,
             Probe::Tcp { host, port } => {
                 listeners.check_at(host, *port).await.map_err(|reason| format!("{host}:{port}: {reason}"))?;
-                let connected = tokio::time::timeout(PROBE_TIMEOUT, network::connect(host, *port)).await;
+                let connected = tokio::time::timeout(PROBE_TIMEOUT, connect::connect(host, *port)).await;
                 connected.unwrap_or_else(|_| Err("no answer".into())).map_err(|why| format!("{host}:{port}: {why}"))?;
             }
         }

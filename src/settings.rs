@@ -1,18 +1,18 @@
 //! Contract + environment → settings: every variable resolved, typed and traced to where it came from.
 //!
 //! Collects every problem and stops at none. Nothing here reads a file but the secret files the contract allows, and
-//! nothing is decided about what to run: that is `compose`.
+//! nothing is decided about what to run: that is `plan::build`.
 
 mod adoption;
 mod base_image;
 mod families;
 mod groups;
 mod passthrough;
+pub(crate) mod public_words;
 mod residue;
 mod rules;
 mod secrets;
 mod sources;
-pub(crate) mod telling;
 mod undeclared;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +25,12 @@ use self::groups::Instance;
 pub(crate) use self::groups::{instance_of, split_group_name};
 pub use self::passthrough::{Addition, Additions};
 use self::sources::Raw;
-use crate::container::Container;
+use crate::contract::expression::Expressions;
 use crate::contract::{Contract, Export, Passthrough, Variable};
-use crate::env::{Environment, SecretFiles};
+use crate::environment::container::Container;
+use crate::environment::dl_settings;
+use crate::environment::{Environment, SecretFiles};
 use crate::exit;
-use crate::expression::Expressions;
-use crate::own;
 use crate::report::Problem;
 use crate::value::{Value, ValueType, parse_percent, show_bytes};
 
@@ -99,7 +99,7 @@ pub struct Settings {
     pub additions: BTreeMap<String, Additions>,
     /// Name and value of every secret, for redaction.
     pub secrets: Vec<(String, String)>,
-    /// Those that nothing looks for, too short or words of public texts: `words` sets them apart.
+    /// Those that nothing looks for, too short or words of public texts: `public_words` sets them apart.
     pub open: Vec<(String, String)>,
     /// Short secrets inside other values, with what stands around them.
     pub places: Vec<(String, String)>,
@@ -326,7 +326,7 @@ impl<'a> Loader<'a> {
 
     /// Whether what an expression gives depends on the content of a file of another machine.
     pub(super) fn is_unknown(&self, expression: &str) -> bool {
-        self.unknown.iter().any(|name| crate::expression::reads_content(expression, name))
+        self.unknown.iter().any(|name| crate::contract::expression::reads_content(expression, name))
     }
 
     fn default(&mut self, name: &str, variable: &Variable, instance: Option<&Instance>) -> Option<Raw> {
@@ -392,7 +392,7 @@ impl<'a> Loader<'a> {
 /// The port of the health endpoints, which no listener of the service can have; none where they are off.
 fn health_port(environment: &Environment) -> Option<u16> {
     let given = environment.get("DL_HEALTH_ADDR").filter(|text| !text.is_empty());
-    let address = given.map_or(Some(own::HEALTH_ADDR), |text| text.to_str())?;
+    let address = given.map_or(Some(dl_settings::HEALTH_ADDR), |text| text.to_str())?;
     address.rsplit_once(':')?.1.parse().ok()
 }
 

@@ -6,7 +6,7 @@ pub mod s3_buckets;
 
 use std::fmt;
 
-use crate::listeners::Listeners;
+use crate::net::listeners::Listeners;
 use crate::plan::Task;
 
 /// A task that could not be done, by its name.

@@ -21,14 +21,14 @@ pub(crate) use backoff::Backoff;
 pub use target::{ACCEPTED, BadTarget, parse_target};
 
 use crate::exit;
-use crate::http;
-use crate::network;
+use crate::net::connect;
+use crate::net::http;
+use crate::net::s3::{self, S3Error};
 use crate::plan::{HttpProbe, S3Target, Target, Wait};
-use crate::redact::Secrets;
-use crate::s3::{self, S3Error};
-use crate::settings::telling::secrets_within;
+use crate::secrets::Secrets;
+use crate::secrets::detect::secrets_within;
+use crate::settings::public_words;
 use crate::threads;
-use crate::words;
 
 /// No attempt takes longer: a server that accepts and never answers must not use up the deadline.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
@@ -86,9 +86,9 @@ impl fmt::Display for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let missing = format!("{} of {} dependencies", self.dependencies.len(), self.of);
         match &self.ending {
-            Ending::TotalDeadline(total) => write!(f, "{missing} not ready within {}", network::in_words(*total))?,
+            Ending::TotalDeadline(total) => write!(f, "{missing} not ready within {}", connect::in_words(*total))?,
             Ending::OwnDeadline { name, timeout } => {
-                write!(f, "{name} is not ready within its own {}; {missing} pending", network::in_words(*timeout))?
+                write!(f, "{name} is not ready within its own {}; {missing} pending", connect::in_words(*timeout))?
             }
             Ending::Refused { name } => write!(f, "{name} refused, and waiting cannot help; {missing} pending")?,
             Ending::Unfit { name } => write!(f, "{name} does not fit the configuration; {missing} pending")?,
@@ -128,7 +128,7 @@ pub fn keep_secrets(urls: &[String], waits: &[Wait], secrets: &Secrets) {
         }
     }
     let names: Vec<&str> = waits.iter().map(|wait| wait.name.as_str()).collect();
-    for secret in words::without_words(found, &names) {
+    for secret in public_words::without_words(found, &names) {
         secrets.add("password", secret.as_bytes());
     }
 }
@@ -208,14 +208,14 @@ impl<'a> Dependency<'a> {
         match tokio::time::timeout(allowed, try_once(&self.wait.target, allowed)).await {
             Ok(outcome) => outcome.map_err(Some),
             Err(_) if allowed < ATTEMPT => Err(None),
-            Err(_) => Err(Some(Miss::NotYet(format!("no answer within {}", network::in_words(allowed))))),
+            Err(_) => Err(Some(Miss::NotYet(format!("no answer within {}", connect::in_words(allowed))))),
         }
     }
 
     fn announce_ready(&self, progress: &dyn Fn(Progress<'_>)) {
         let (name, after) = (self.wait.name.as_str(), self.started.elapsed());
         self.ready.set(true);
-        tracing::info!("{name} is ready after {}", network::in_words(after));
+        tracing::info!("{name} is ready after {}", connect::in_words(after));
         progress(Progress::Ready { name, after });
     }
 
@@ -244,9 +244,9 @@ pub(crate) async fn pause(length: Duration, end: Instant) -> bool {
 
 async fn try_once(target: &Target, allowed: Duration) -> Result<(), Miss> {
     match target {
-        Target::Tcp { host, port } => network::connect(host, *port).await.map(drop).map_err(Miss::NotYet),
+        Target::Tcp { host, port } => connect::connect(host, *port).await.map(drop).map_err(Miss::NotYet),
         Target::Unix { path } => connect_unix(path).await,
-        Target::Dns { host } => network::addresses(host, 0).await.map(drop).map_err(Miss::NotYet),
+        Target::Dns { host } => connect::addresses(host, 0).await.map(drop).map_err(Miss::NotYet),
         Target::File { path } => path_exists(path.clone()).await,
         Target::Http(probe) => http_answers(probe).await,
         Target::Postgres(target) => postgres::login(target, allowed).await,
@@ -257,15 +257,15 @@ async fn try_once(target: &Target, allowed: Duration) -> Result<(), Miss> {
 
 async fn connect_unix(path: &Path) -> Result<(), Miss> {
     let connected = tokio::net::UnixStream::connect(path).await;
-    connected.map(drop).map_err(|error| Miss::NotYet(network::reason(&error)))
+    connected.map(drop).map_err(|error| Miss::NotYet(connect::reason(&error)))
 }
 
 /// stat(2) of a path on a dead network file system hangs, so it hangs on another thread.
 async fn path_exists(path: PathBuf) -> Result<(), Miss> {
     match threads::call(move || std::fs::metadata(path)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Miss::NotYet(network::reason(&error))),
-        Err(error) => Err(Miss::NotYet(network::no_thread(&error))),
+        Ok(Err(error)) => Err(Miss::NotYet(connect::reason(&error))),
+        Err(error) => Err(Miss::NotYet(connect::no_thread(&error))),
     }
 }
 

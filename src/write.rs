@@ -33,8 +33,8 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::{AccessFlags, faccessat, geteuid};
 
+use crate::pid1::sys;
 use crate::plan::{Directory, RenderedFile};
-use crate::system;
 
 pub use diff::{diff, leftovers};
 use directory::MODE_OF_ANCESTORS;
@@ -420,5 +420,5 @@ const CAP_DAC_OVERRIDE: u64 = 1;
 const CAP_FOWNER: u64 = 3;
 
 fn holds(capability: u64) -> bool {
-    system::effective_capabilities().is_ok_and(|[held, _]| held & 1 << capability != 0)
+    sys::effective_capabilities().is_ok_and(|[held, _]| held & 1 << capability != 0)
 }

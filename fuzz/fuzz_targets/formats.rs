@@ -1,7 +1,7 @@
 //! A value amid others in a file of any format comes back from our own parser as it was, or is refused.
 #![no_main]
 
-use dl_entry::format::Format;
+use dl_entry::render::format::Format;
 use libfuzzer_sys::fuzz_target;
 
 /// Where values stand in a file of the format.

@@ -1,7 +1,7 @@
 //! Any request to the name service, over any /etc/passwd and /etc/group.
 #![no_main]
 
-use dl_entry::names::protocol::{HEADER, LONGEST_KEY, answer, groups, key_length, question, users};
+use dl_entry::identity::name_service::protocol::{HEADER, LONGEST_KEY, answer, groups, key_length, question, users};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: ([u8; HEADER], Vec<u8>, String, String)| {

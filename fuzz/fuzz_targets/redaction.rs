@@ -1,7 +1,7 @@
 //! No line holds a secret, in any spelling a library might give it.
 #![no_main]
 
-use dl_entry::redact::Secrets;
+use dl_entry::secrets::Secrets;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (String, String, String)| {

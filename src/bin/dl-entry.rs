@@ -5,5 +5,5 @@
 static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
 
 fn main() -> std::process::ExitCode {
-    dl_entry::entry::main()
+    dl_entry::cli::entry::main()
 }

@@ -78,7 +78,7 @@ impl<'a> Early<'a> {
 mod tests {
     use super::*;
     use crate::health::Phase;
-    use crate::redact::Secrets;
+    use crate::secrets::Secrets;
 
     fn asked(early: &Early, address: std::net::SocketAddr, path: &str) -> String {
         let mut client = TcpStream::connect(address).unwrap();

@@ -8,7 +8,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::{Health, Phase, State};
-use crate::processes::{self, Process};
+use crate::pid1::proc::{self, Process};
 
 /// proc(5) counts in USER_HZ, which is 100 on every architecture Linux runs on today (asm/param.h).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -145,8 +145,8 @@ struct Usage {
 }
 
 fn service_usage(child: i32) -> Usage {
-    let processes = processes::all();
-    let descendants = processes::descendants(child, &processes);
+    let processes = proc::all();
+    let descendants = proc::descendants(child, &processes);
     let family: Vec<&Process> =
         std::iter::once(&child).chain(&descendants).filter_map(|pid| processes.get(pid)).collect();
     let ticks: u64 = family.iter().map(|process| process.ticks).sum();
@@ -164,7 +164,7 @@ fn resident_bytes(pid: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redact::Secrets;
+    use crate::secrets::Secrets;
     use std::collections::BTreeSet;
 
     #[test]

@@ -18,9 +18,9 @@ use tokio::sync::Mutex;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::seats::{Seat, Seats, Stage};
+use super::slots::{Seat, Seats, Stage};
 use super::{Health, HealthError, Question, Report};
-use crate::system;
+use crate::pid1::sys;
 
 /// Connections that are being told that there are too many, where descriptors allow it.
 const MOST_TURNED_AWAY: usize = 192;
@@ -49,7 +49,7 @@ pub async fn serve(
 ) -> Result<Infallible, HealthError> {
     let listener = listening(listener).map_err(|source| HealthError::Serve { source })?;
     let readiness = Readiness { probe, last: Mutex::new(None) };
-    let spare = system::spare_descriptors();
+    let spare = sys::spare_descriptors();
     let (mut seats, most_turned_away) = (Seats::within(spare), MOST_TURNED_AWAY.min(spare / 4));
     let mut answered = FuturesUnordered::new();
     let mut turned_away = FuturesUnordered::new();

@@ -116,7 +116,7 @@ fn is_adopted(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::contract::Contract;
-    use crate::env::Environment;
+    use crate::environment::Environment;
     use crate::settings::{Settings, load, tests::options};
 
     const CONTRACT: &str = r#"

@@ -39,7 +39,7 @@ impl Loader<'_> {
 #[cfg(test)]
 mod tests {
     use crate::contract::Contract;
-    use crate::env::{Environment, SecretFiles};
+    use crate::environment::{Environment, SecretFiles};
     use crate::settings::{Options, load, tests::options};
 
     const CONTRACT: &str = r#"

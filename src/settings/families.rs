@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Loader;
 use crate::contract::{Contract, Family, UnknownKey};
+use crate::did_you_mean::{edit_distance, tolerance};
 use crate::report::Problem;
-use crate::spelling::{edit_distance, tolerance};
 use crate::value::ValueType;
 
 /// What is set of a family, by target: the name after a key, empty for the family's own.
@@ -163,7 +163,7 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use crate::contract::Contract;
-    use crate::env::Environment;
+    use crate::environment::Environment;
     use crate::settings::{load, tests::options};
 
     const CONTRACT: &str = r#"

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::telling::is_secret;
 use super::{Loader, Setting, Source};
 use crate::contract::{Passthrough, References};
 use crate::report::Problem;
+use crate::secrets::detect::is_secret;
 use crate::value::{Value, ValueType};
 
 /// One key an operator added.
@@ -176,7 +176,7 @@ pub(super) fn passthrough_key(name: &str) -> String {
     key
 }
 
-/// `NESSIE_SECRETS_CACHE_TTL` → `nessie.secrets.cache.ttl`, where that is one of `keys`. Of several keys that fit, the
+/// `NESSIE_SECRETS_CACHE_TTL` → `nessie.secrets.cache.ttl`, where that is one of `key_table`. Of several keys that fit, the
 /// one with the longest text of its own; what `*` stands for is in lower case.
 pub(super) fn key_of_native_name(keys: &[String], name: &str) -> Option<String> {
     let fitting = keys.iter().filter_map(|key| {

@@ -3,9 +3,10 @@
 //! `docker run --env-file` and Kubernetes hand over every byte; compose and shells do not. Pure; runs before a value is
 //! typed, so that the cause is reported and not what it looks like to the type.
 
-use super::{Addition, Loader, Source, telling};
+use super::{Addition, Loader, Source};
 use crate::contract::{References, Variable};
 use crate::report::Problem;
+use crate::secrets::detect;
 use crate::value::url_mistake;
 
 const LETS_PASS: &str = "DL_ALLOW_INSECURE=1 lets this one pass";
@@ -223,7 +224,7 @@ impl Loader<'_> {
         let Some(text) = self.environment.get(name).and_then(|text| text.to_str()).map(str::to_owned) else {
             return true;
         };
-        let (secret, before) = (telling::is_secret(name, &text), self.problems.len());
+        let (secret, before) = (detect::is_secret(name, &text), self.problems.len());
         self.examine_key(name, &Addition { variable: name.to_owned(), value: text, secret }, References::None);
         self.problems.len() == before
     }

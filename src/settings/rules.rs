@@ -3,8 +3,8 @@
 use tera::Context;
 
 use super::{Loader, Source};
+use crate::contract::expression::{Expressions, each_parts};
 use crate::contract::{Check, CheckSeverity, Derived};
-use crate::expression::{Expressions, each_parts};
 use crate::report::Problem;
 use crate::value::{JsonShape, Value, ValueType};
 
@@ -80,7 +80,7 @@ impl Loader<'_> {
     }
 
     fn depends_on_broken(&self, condition: &str) -> bool {
-        self.uses_broken(&crate::expression::condition_template(condition))
+        self.uses_broken(&crate::contract::expression::condition_template(condition))
     }
 
     fn report_rule(&mut self, check: &Check, context: &Context) {

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileTypeExt as _;
 
+use super::Loader;
 use super::groups::split_group_name;
 use super::sources::Raw;
-use super::telling::Within;
-use super::{Loader, telling};
 use crate::contract::Variable;
 use crate::read;
-use crate::redact::{SHORTEST_SECRET, is_too_short};
 use crate::report::Problem;
+use crate::secrets::detect;
+use crate::secrets::detect::Within;
+use crate::secrets::{SHORTEST_SECRET, is_too_short};
 use crate::value::{Exists, ValueType};
 
 impl Loader<'_> {
@@ -44,7 +45,7 @@ impl Loader<'_> {
 
     /// Keeps what is secret inside a value that is none as a whole.
     pub(super) fn keep_secrets_within(&mut self, name: &str, text: &str) {
-        for Within { secret, place } in telling::within(text) {
+        for Within { secret, place } in detect::within(text) {
             self.settings.places.extend(place.map(|place| (secret.clone().into_owned(), place.into_owned())));
             self.settings.secrets.push((name.to_owned(), secret.into_owned()));
         }
@@ -66,7 +67,7 @@ impl Loader<'_> {
     fn keep_undeclared(&mut self, name: &str, value: &str) {
         self.keep_secrets_within(name, value);
         let folder = matches!(name, "PWD" | "OLDPWD");
-        if !folder && !self.known.contains(name) && telling::is_secret(name, value) && !is_too_short(value) {
+        if !folder && !self.known.contains(name) && detect::is_secret(name, value) && !is_too_short(value) {
             self.settings.secrets.push((name.to_owned(), value.to_owned()));
         }
     }
@@ -150,7 +151,7 @@ pub(super) fn placeholder(value: &str, further: &[String]) -> Option<&'static st
 
 fn look_at(path: &str, exists: Exists) -> Result<(), String> {
     let metadata =
-        std::fs::metadata(path).map_err(|error| format!("cannot be used: {}", crate::env::reason(&error)))?;
+        std::fs::metadata(path).map_err(|error| format!("cannot be used: {}", crate::environment::reason(&error)))?;
     match exists {
         Exists::Unchecked => Ok(()),
         Exists::Directory if metadata.is_dir() => Ok(()),
@@ -160,10 +161,10 @@ fn look_at(path: &str, exists: Exists) -> Result<(), String> {
         Exists::File if metadata.file_type().is_char_device() => Ok(()),
         Exists::File => read::open_regular(path.as_ref())
             .map(drop)
-            .map_err(|error| format!("cannot be read: {}", crate::env::reason(&error))),
+            .map_err(|error| format!("cannot be read: {}", crate::environment::reason(&error))),
         Exists::Pem => {
             let text = read::text(path.as_ref(), read::CERTIFICATES)
-                .map_err(|error| format!("cannot be read: {}", crate::env::reason(&error)))?;
+                .map_err(|error| format!("cannot be read: {}", crate::environment::reason(&error)))?;
             text.contains("-----BEGIN ").then_some(()).ok_or_else(|| "is not PEM".to_owned())
         }
     }

@@ -3,8 +3,8 @@
 use super::Loader;
 use super::families::family_of;
 use super::groups::is_instance_name;
+use crate::did_you_mean::{edit_distance, tolerance};
 use crate::report::Problem;
-use crate::spelling::{edit_distance, tolerance};
 
 /// Of shorter prefixes another one is a neighbour too easily.
 const SHORTEST_PREFIX: usize = 5;

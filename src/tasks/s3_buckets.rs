@@ -10,11 +10,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::http;
-use crate::listeners::Listeners;
-use crate::network;
+use crate::net::connect;
+use crate::net::http;
+use crate::net::listeners::Listeners;
+use crate::net::s3::{self, Creation, S3Error};
 use crate::plan::{Bucket, BucketPolicy, S3Buckets, S3Target};
-use crate::s3::{self, Creation, S3Error};
 use crate::wait::{ATTEMPT, Backoff, pause};
 
 /// What was done for one bucket.
@@ -48,13 +48,13 @@ impl fmt::Display for BucketsError {
             Self::NoQuorum { timeout, last, missing } => write!(
                 f,
                 "the server had no quorum within {}: {last}\nnot created: {}",
-                network::in_words(*timeout),
+                connect::in_words(*timeout),
                 missing.join(", ")
             ),
             Self::Deadline { timeout, last, missing } => write!(
                 f,
                 "not all buckets are ready within {}: {last}\nnot ready: {}",
-                network::in_words(*timeout),
+                connect::in_words(*timeout),
                 missing.join(", ")
             ),
             Self::Refused { bucket, error } => write!(f, "bucket {bucket}: {error}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Miss;
-use crate::http::{self, Reason, Unmet};
+use crate::net::http::{self, Reason, Unmet};
 use crate::plan::{HttpProbe, JsonExpectation};
 
 /// Asks every member at once; an endpoint is `HOST:PORT` or a URL. Ends a little before the attempt does, or a silent

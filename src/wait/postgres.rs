@@ -24,9 +24,9 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, Config, Error, SimpleQueryMessage};
 
 use super::Miss;
-use crate::network;
+use crate::net::connect;
+use crate::net::tls::{self, Verification};
 use crate::plan::{ClientIdentity, PostgresTarget, RefusedTables, ServerKind};
-use crate::tls::{self, Verification};
 
 /// The values of `sslmode` that are understood.
 pub(super) const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
@@ -94,7 +94,7 @@ async fn identity(target: &PostgresTarget) -> Result<Option<Identity>, String> {
 async fn port_alone(target: &PostgresTarget, reason: &str) -> Result<(), Miss> {
     let mut misses = Vec::new();
     for (host, port) in &target.servers {
-        match network::connect(host, *port).await {
+        match connect::connect(host, *port).await {
             Ok(_) => {
                 tracing::warn!("{}", unproven(target, reason));
                 return Ok(());
@@ -141,7 +141,7 @@ impl Server<'_> {
         let Server { host, port, target, identity } = self;
         if host.starts_with('/') {
             let stream = UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await;
-            let stream = stream.map_err(|error| Miss::NotYet(network::reason(&error)))?;
+            let stream = stream.map_err(|error| Miss::NotYet(connect::reason(&error)))?;
             let tls = tls::unused_config().map_err(|error| Miss::NotYet(error.to_string()))?;
             return converse(target, SslMode::Disable, stream, connector(host, tls)).await;
         }
@@ -153,7 +153,7 @@ impl Server<'_> {
         if let Some(identity) = identity {
             tls.client_auth_cert_resolver = Arc::clone(identity);
         }
-        let stream = network::connect(host, port).await.map_err(Miss::NotYet)?;
+        let stream = connect::connect(host, port).await.map_err(Miss::NotYet)?;
         converse(target, mode, stream, connector(host, tls)).await
     }
 }
@@ -280,12 +280,12 @@ fn table_of(message: &SimpleQueryMessage) -> Option<&str> {
 
 fn miss(error: Error) -> Miss {
     let Some(answer) = error.as_db_error() else {
-        return match network::reason(&error).as_str() {
+        return match connect::reason(&error).as_str() {
             "password missing" => Miss::Never("the server asks for a password and none is configured".to_owned()),
             reason => Miss::NotYet(reason.to_owned()),
         };
     };
-    let told = format!("{} ({})", network::quoted(answer.message()), network::quoted(answer.code().code()));
+    let told = format!("{} ({})", connect::quoted(answer.message()), connect::quoted(answer.code().code()));
     if FINAL.contains(answer.code()) { Miss::Never(told) } else { Miss::NotYet(told) }
 }
 

@@ -10,9 +10,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::postgres::SSL_MODES;
-use crate::env::SecretFiles;
+use crate::environment::SecretFiles;
 use crate::exit;
-use crate::http;
+use crate::net::http;
 use crate::plan::{HttpProbe, PostgresTarget, S3Target, ServerKind, Target, Wait};
 
 /// Every form that can be waited for, one a line.

@@ -10,8 +10,8 @@ use nix::unistd::{AccessFlags, faccessat, getegid, geteuid};
 use super::folder::{self, Folder, Links, New, kind_of, tolerated};
 use super::mounts::Mounts;
 use super::{Owner, WriteError, folder_of, kind, owner};
+use crate::pid1::sys;
 use crate::plan::Directory;
-use crate::system;
 
 /// Folders on the way to one that is asked for.
 pub(super) const MODE_OF_ANCESTORS: u32 = 0o755;
@@ -130,5 +130,5 @@ fn check_writable(folder: &Folder, path: &Path, owner: Owner) -> Result<(), Writ
 
 /// Whether we have CAP_CHOWN, the first of capabilities(7); a network file system may refuse us all the same.
 fn may_give() -> bool {
-    system::effective_capabilities().is_ok_and(|[held, _]| held & 1 != 0)
+    sys::effective_capabilities().is_ok_and(|[held, _]| held & 1 != 0)
 }

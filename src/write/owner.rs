@@ -20,8 +20,8 @@ use nix::unistd::{Gid, Uid, fchown, fchownat};
 
 use super::folder::kind_of;
 use super::mounts::Mounts;
-use crate::signals::Stops;
-use crate::system;
+use crate::pid1::signals::Stops;
+use crate::pid1::sys;
 
 /// `setfattr -x user.dl-entry.owner FOLDER` has the folder walked once more.
 const MARK: &CStr = c"user.dl-entry.owner";
@@ -41,9 +41,7 @@ pub(super) fn give(
     let (uid, gid) = owner;
     let stat = fstat(folder)?;
     let mark = format!("{uid}:{gid}");
-    if (stat.st_uid, stat.st_gid) == owner
-        && system::attribute(folder, MARK).is_ok_and(|found| found == mark.as_bytes())
-    {
+    if (stat.st_uid, stat.st_gid) == owner && sys::attribute(folder, MARK).is_ok_and(|found| found == mark.as_bytes()) {
         return Ok(());
     }
     let stops = Stops::new().map_err(|error| super::errno(&error))?;
@@ -63,7 +61,7 @@ pub(super) fn give(
     walk.tell(path);
     if whole && walk.refused == 0 {
         // Not every file system has attributes: it is walked each time.
-        let _ = system::set_attribute(folder, MARK, mark.as_bytes());
+        let _ = sys::set_attribute(folder, MARK, mark.as_bytes());
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::LONG;
 use crate::demo::{Demo, STOP};
 use crate::signals::{as_pid_1, started};
 use crate::support::{Running, descendants, entry, free_port, until};
-use dl_entry::system::send_signal;
+use dl_entry::pid1::sys::send_signal;
 use nix::sys::signal::Signal::*;
 use std::net::TcpListener;
 use std::os::fd::AsFd;

@@ -6,7 +6,7 @@
 
 mod readers;
 
-use dl_entry::format::Format;
+use dl_entry::render::format::Format;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

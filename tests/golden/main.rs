@@ -7,11 +7,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use dl_entry::container::Container;
-use dl_entry::env::{Environment, SecretFiles};
+use dl_entry::contract::registry;
+use dl_entry::environment::container::Container;
+use dl_entry::environment::{Environment, SecretFiles};
+use dl_entry::plan::build;
 use dl_entry::plan::{Plan, PostgresTarget, Probe, StopAction, Target};
+use dl_entry::render;
+use dl_entry::report;
+use dl_entry::settings;
 use dl_entry::settings::Options;
-use dl_entry::{catalogue, compose, render, report, settings};
 
 /// File name below `expected/` → content.
 type Outcome = BTreeMap<PathBuf, String>;
@@ -80,12 +84,12 @@ fn read_tree(root: &Path, folder: &Path) -> Outcome {
 }
 
 fn outcome(service: &str, env_file: &Path) -> Outcome {
-    let package = catalogue::find(service, Path::new("/nonexistent")).unwrap();
+    let package = registry::find(service, Path::new("/nonexistent")).unwrap();
     let environment = Environment::from_files(&[env_file.to_owned()]).unwrap();
     let (settings, mut problems) = settings::load(&package.contract, &environment, &options());
     let mut files = Outcome::new();
     if !report::has_errors(&problems) {
-        match compose::compose(&package.contract, &settings, &[]) {
+        match build::compose(&package.contract, &settings, &[]) {
             Ok(plan) => drop(files.insert("plan".into(), describe_plan(&plan))),
             Err(error) => problems.push(error.problem(service, &settings)),
         }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dl_entry::health::{self, Health, Phase, Question};
-use dl_entry::redact::Secrets;
+use dl_entry::secrets::Secrets;
 
 /// What the probe of a test does.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use dl_entry::log::{self, Format};
-use dl_entry::redact::Secrets;
+use dl_entry::secrets::Secrets;
 use tracing::Level;
 
 /// Runs `test` of this binary, which says what it says and may panic.

@@ -1,6 +1,6 @@
 //! The table of Java's options, against the Java that runs the servers.
 
-use dl_entry::java;
+use dl_entry::contract::java;
 use std::collections::BTreeSet;
 use std::process::Command;
 

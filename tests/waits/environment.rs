@@ -4,7 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::{run, server, watch};
+use crate::run;
+
+use crate::server;
+
+use crate::watch;
 
 const URL: &str = "DL_TEST_URL";
 

@@ -1,7 +1,10 @@
 use std::time::Duration;
 
+use crate::expect_pending;
+use crate::expect_ready;
+use crate::run;
 use crate::server::{self, Folder, Server};
-use crate::{expect_pending, expect_ready, run, watch};
+use crate::watch;
 
 struct Member {
     name: String,

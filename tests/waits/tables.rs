@@ -4,10 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::expect_ready;
 use crate::postgres::Cluster;
+use crate::run;
 use crate::server::Server;
 use crate::support::{Ended, Folder, Running, entry};
-use crate::{expect_ready, run};
 
 const PASSWORD: &str = "correct horse battery";
 const OLD: [&str; 2] = ["refs", "objs"];

@@ -7,8 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use dl_entry::exit;
+use dl_entry::log;
 use dl_entry::plan::{Directory, RenderedFile};
-use dl_entry::{exit, log, redact::Secrets, write};
+use dl_entry::secrets::Secrets;
+use dl_entry::write;
 
 #[derive(Default)]
 struct Task {

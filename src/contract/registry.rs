@@ -1,0 +1,303 @@
+//! The services there are: those built in, and those an image adds under `/etc/dl-entry/services`.
+//!
+//! A folder there with a `service.toml` adds a service, or extends the built-in one of the same name: tables are
+//! merged, lists appended, everything else replaced. Its other files are templates and key tables.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::contract::Contract;
+use crate::contract::check;
+use crate::contract::expression::Expressions;
+use crate::contract::fragments::{included, merge};
+use crate::exit;
+use crate::read;
+
+/// Where an image's own services are.
+pub const FOLDER: &str = "/etc/dl-entry/services";
+
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// One service as build.rs embeds it.
+#[derive(Debug)]
+struct Embedded {
+    name: &'static str,
+    /// The contract as JSON, which is quicker to read than TOML.
+    contract: &'static str,
+    uses: &'static [(&'static str, &'static [&'static str])],
+    files: &'static [(&'static str, &'static str)],
+}
+
+/// A contract and the files that belong to it, by file name.
+#[derive(Debug, Clone)]
+pub struct Package {
+    pub contract: Contract,
+    /// The contract as it was read.
+    pub text: Cow<'static, str>,
+    pub files: BTreeMap<String, String>,
+    pub uses: Uses,
+}
+
+/// Every `let`, and the names it is worked out from: settings, and what stands before it.
+pub type Uses = Vec<(String, Vec<String>)>;
+
+/// Why a service cannot be had.
+#[derive(Debug)]
+pub enum CatalogueError {
+    /// No service of this name; those there are.
+    Unknown { name: String, names: Vec<String> },
+    /// A file of an image's own service cannot be read.
+    Unreadable { path: PathBuf, reason: String },
+    /// An image's own contract is not one.
+    Malformed { path: PathBuf, reason: String },
+    /// It is one that could not work: every mistake, with file and line.
+    Mistaken { mistakes: Vec<String> },
+}
+
+impl fmt::Display for CatalogueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CatalogueError::Unknown { name, names } => {
+                write!(f, "there is no service {name:?}\n  accepted: {}", names.join(", "))
+            }
+            CatalogueError::Unreadable { path, reason } => write!(f, "{} cannot be read: {reason}", path.display()),
+            CatalogueError::Mistaken { mistakes } => f.write_str(&mistakes.join("\n")),
+            CatalogueError::Malformed { path, reason } => write!(f, "{} is not a contract: {reason}", path.display()),
+        }
+    }
+}
+
+impl CatalogueError {
+    /// What a command ends with that needs the service.
+    pub fn status(&self) -> u8 {
+        match self {
+            CatalogueError::Mistaken { .. } => exit::TEMPLATE,
+            _ => exit::USAGE,
+        }
+    }
+}
+
+/// The names of all services, in order. `folder` is `FOLDER` but in tests.
+///
+/// # Errors
+/// The folder is there and cannot be looked into.
+pub fn names(folder: &Path) -> Result<Vec<String>, CatalogueError> {
+    let mut names: Vec<String> = EMBEDDED.iter().map(|embedded| embedded.name.to_owned()).collect();
+    for entry in entries(folder)? {
+        if is_there(&entry.join("service.toml"))? {
+            names.extend(entry.file_name().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// What is in a folder; nothing where there is none.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
+    let listed = match std::fs::read_dir(folder) {
+        Err(error) if is_absence(&error) => return Ok(vec![]),
+        listed => listed.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
+    };
+    listed.map_err(|error| unreadable(folder, &error))
+}
+
+/// Whether a file is there; one that cannot be seen might be.
+fn is_there(path: &Path) -> Result<bool, CatalogueError> {
+    match path.metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if is_absence(&error) => Ok(false),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> CatalogueError {
+    CatalogueError::Unreadable { path: path.to_owned(), reason: crate::environment::reason(error) }
+}
+
+fn unknown(name: &str, folder: &Path) -> CatalogueError {
+    match names(folder) {
+        Ok(names) => CatalogueError::Unknown { name: name.to_owned(), names },
+        Err(error) => error,
+    }
+}
+
+/// The service called `name`.
+///
+/// # Errors
+/// `CatalogueError`, naming the service or the file.
+pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
+    // A name and no path: a contract is the image's, not anybody's.
+    if name.contains('/') || name.trim_matches('.').is_empty() {
+        return Err(unknown(name, folder));
+    }
+    let own = folder.join(name);
+    let embedded = EMBEDDED.iter().find(|embedded| embedded.name == name);
+    let added = is_there(&own.join("service.toml"))?.then(|| read_folder(&own)).transpose()?;
+    let malformed = |reason: String| CatalogueError::Malformed { path: own.join("service.toml"), reason };
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    if let Some(embedded) = embedded {
+        files.extend(embedded.files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
+    }
+    match (embedded, added) {
+        (None, None) => Err(unknown(name, folder)),
+        (Some(embedded), None) => {
+            let contract: Contract =
+                serde_json::from_str(embedded.contract).map_err(|error| malformed(error.to_string()))?;
+            let contract = contract.written_out();
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            let uses = embedded.uses.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect();
+            Ok(Package { contract, text: embedded.contract.into(), files, uses })
+        }
+        (embedded, Some(Addition { contract: addition, text: own_text, files: added_files })) => {
+            files.extend(added_files);
+            let base = embedded
+                .map_or(Ok(Value::Null), |embedded| serde_json::from_str(embedded.contract))
+                .map_err(|error| malformed(error.to_string()))?;
+            let merged = merge(base, included(addition, &shared).map_err(malformed)?);
+            let text = merged.to_string().into();
+            let contract: Contract = serde_json::from_value(merged).map_err(|error| malformed(error.to_string()))?;
+            let contract = contract.written_out();
+            // As build.rs has done for those built in.
+            let sources = [(own.join("service.toml").display().to_string(), own_text)];
+            let placed =
+                |(name, text): (&String, &String)| (name.clone(), (own.join(name).display().to_string(), text.clone()));
+            let placed = files.iter().map(placed).collect();
+            let package = check::Package { name, contract: &contract, sources: &sources, files: &placed };
+            let mistakes = check::mistakes(package);
+            if !mistakes.is_empty() {
+                return Err(CatalogueError::Mistaken { mistakes });
+            }
+            let uses = uses_of(&contract);
+            Ok(Package { contract, text, files, uses })
+        }
+    }
+}
+
+/// A fragment that contracts can include.
+fn shared(name: &str) -> Option<Value> {
+    let (_, text) = FRAGMENTS.iter().find(|(fragment, _)| *fragment == name)?;
+    serde_json::from_str(text).ok()
+}
+
+fn uses_of(contract: &Contract) -> Uses {
+    let mut expressions = Expressions::default();
+    let mut used = |value: &str| expressions.variables(value).unwrap_or_default().into_iter().collect();
+    contract.derived.iter().map(|derived| (derived.name.clone(), used(&derived.expression()))).collect()
+}
+
+/// What an image adds.
+struct Addition {
+    contract: Value,
+    /// The contract as it was written.
+    text: String,
+    files: BTreeMap<String, String>,
+}
+
+fn read_folder(folder: &Path) -> Result<Addition, CatalogueError> {
+    let read = |path: &Path| read::text(path, read::CONTRACT).map_err(|error| unreadable(path, &error));
+    let path = folder.join("service.toml");
+    let text = read(&path)?;
+    // The parser of the text knows the lines.
+    let contract = toml::from_str::<Contract>(&text)
+        .and_then(|_| toml::from_str::<Value>(&text))
+        .map_err(|error| CatalogueError::Malformed { path: path.clone(), reason: error.to_string() })?;
+    let mut files = BTreeMap::new();
+    for entry in entries(folder)?.into_iter().filter(|entry| !entry.is_dir() && *entry != path) {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.insert(name, read(&entry)?);
+    }
+    Ok(Addition { contract, text, files })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_an_image_adds_a_service_with_its_templates() {
+        let folder = std::env::temp_dir().join(format!("dl-entry-catalogue-{}", std::process::id()));
+        let own = folder.join("mine");
+        std::fs::create_dir_all(&own).unwrap();
+        let contract = "[service]\nname = \"mine\"\nsummary = \"x\"\ncommand = [\"/bin/true\"]\n";
+        std::fs::write(own.join("service.toml"), contract).unwrap();
+        std::fs::write(own.join("a.conf.tera"), "a = {{ run_dir }}").unwrap();
+        let package = find("mine", &folder).unwrap();
+        assert_eq!(package.contract.service.name, "mine");
+        assert_eq!(package.files["a.conf.tera"], "a = {{ run_dir }}");
+        assert!(names(&folder).unwrap().contains(&"mine".to_owned()));
+        let unknown = find("nothing", &folder).unwrap_err().to_string();
+        assert!(unknown.starts_with("there is no service \"nothing\"\n  accepted: "), "{unknown}");
+        std::fs::write(own.join("service.toml"), "[service]\nnme = 1\n").unwrap();
+        let malformed = find("mine", &folder).unwrap_err().to_string();
+        assert!(malformed.contains("line 2") && malformed.contains("unknown field `nme`"), "{malformed}");
+        std::fs::write(
+            own.join("service.toml"),
+            format!("{contract}[[env]]\nname = \"A\"\ntype = \"bol\"\ndoc = \"x\"\n"),
+        )
+        .unwrap();
+        let mistyped = find("mine", &folder).unwrap_err().to_string();
+        assert!(mistyped.contains("A: ") && mistyped.contains("bol"), "{mistyped}");
+        let int = |name: &str| format!("[[env]]\nname = \"{name}\"\ntype = \"int\"\ndoc = \"x\"\n");
+        for (addition, mistake) in [
+            (int("A") + &int("A"), "the name A is used twice"),
+            (int("A") + "[[let]]\nname = \"a\"\nvalue = \"1\"\n", "two values are called a in expressions"),
+            ("[alias]\nOLD = \"NEW\"\n".to_owned(), "OLD stands for NEW, which nothing declares"),
+            ("[[stop]]\nsignal = \"TERM\"\nwithin = \"1s\"\n".to_owned(), "stop: \"TERM\" is not a signal"),
+            ("[[directory]]\npath = \"{{ etcetera }}\"\n".to_owned(), "directory: no variable is called etcetera"),
+            (
+                "[[file]]\ntemplate = \"b.tera\"\npath = \"/b\"\nformat = \"plain\"\n".to_owned(),
+                "the template b.tera does not exist",
+            ),
+            ("[[directory]]\npath = \"/a\"\nmode = \"rwx\"\n".to_owned(), "/a: the mode \"rwx\" is not octal"),
+        ] {
+            std::fs::write(own.join("service.toml"), format!("{contract}{addition}")).unwrap();
+            let error = find("mine", &folder).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{}/service.toml:", own.display())), "{error}");
+            assert!(error.lines().any(|line| line.ends_with(&format!(": {mistake}"))), "{error}");
+        }
+        let include = |parameters: &str| format!("{contract}[[include]]\nfragment = \"java\"\n{parameters}");
+        let parameters =
+            "options = \"arguments\"\nnames = \"\"\nsupported = \"true\"\ntitle = \"x\"\naccepted = \"x\"\n";
+        std::fs::write(own.join("service.toml"), include(parameters)).unwrap();
+        assert_eq!(find("mine", &folder).unwrap().contract.variables[0].name, "JAVA_HOME");
+        std::fs::write(own.join("service.toml"), include("")).unwrap();
+        let error = find("mine", &folder).unwrap_err().to_string();
+        assert!(error.ends_with("include: java needs the parameter accepted"), "{error}");
+        for name in ["service.toml", "a.conf.tera"] {
+            std::fs::write(own.join("service.toml"), contract).unwrap();
+            std::fs::remove_file(own.join(name)).unwrap();
+            nix::unistd::mkfifo(&own.join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let error = find("mine", &folder).unwrap_err().to_string();
+            assert_eq!(error, format!("{} cannot be read: it is a pipe, not a file", own.join(name).display()));
+            std::fs::remove_file(own.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("looped", folder.join("looped")).unwrap();
+        let error = find("trino", &folder).map(drop).and_then(|()| names(&folder).map(drop)).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("{}/service.toml cannot be read: ", folder.join("looped").display())),
+            "{error}"
+        );
+        std::fs::remove_file(folder.join("looped")).unwrap();
+        for path in [own.to_str().unwrap(), "../mine", ".", "..", ""] {
+            assert!(matches!(find(path, &folder), Err(CatalogueError::Unknown { .. })), "{path:?}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn every_built_in_contract_can_be_read() {
+        for name in names(Path::new("/nonexistent")).unwrap() {
+            find(&name, Path::new("/nonexistent")).unwrap();
+        }
+    }
+}
