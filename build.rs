@@ -13,8 +13,10 @@ mod contract {
     mod schema;
     mod search_path;
     pub mod shorthand;
+    mod types;
 
     pub use self::schema::*;
+    pub use self::types::type_of;
 }
 #[allow(dead_code)]
 #[path = "src/did_you_mean.rs"]

@@ -12,5 +12,8 @@ pub mod registry;
 mod schema;
 mod search_path;
 pub mod shorthand;
+mod types;
+pub mod uses;
 
 pub use self::schema::*;
+pub use self::types::type_of;

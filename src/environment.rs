@@ -72,7 +72,7 @@ impl Environment {
 
     /// A pipe is as good as a file: `--env-file <(…)`.
     fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
-        let cannot = |error: std::io::Error| format!("cannot be read: {}", reason(&error));
+        let cannot = |error: std::io::Error| format!("cannot be read: {}", crate::text::reason(&error));
         let file = read::open(path).map_err(cannot)?;
         let metadata = file.metadata().map_err(cannot)?;
         if metadata.is_dir() {
@@ -240,7 +240,7 @@ impl SecretFiles {
             Ok(_) => Ok(Some(path)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
-                let (who, why) = (nix::unistd::geteuid(), reason(&error));
+                let (who, why) = (nix::unistd::geteuid(), crate::text::reason(&error));
                 Err(format!("is {}, which uid {who} cannot search: {why}", directory.display()))
             }
         }
@@ -257,8 +257,10 @@ impl SecretFiles {
     /// What is wrong with the file, said of the file; never its content.
     pub fn read(&self, path: &Path) -> Result<SecretText, String> {
         let who = || format!("uid {}", nix::unistd::geteuid());
-        let file = read::open(path).map_err(|error| format!("cannot be read by {}: {}", who(), reason(&error)))?;
-        let metadata = file.metadata().map_err(|error| format!("cannot be read by {}: {}", who(), reason(&error)))?;
+        let file = read::open(path)
+            .map_err(|error| format!("cannot be read by {}: {}", who(), crate::text::reason(&error)))?;
+        let metadata =
+            file.metadata().map_err(|error| format!("cannot be read by {}: {}", who(), crate::text::reason(&error)))?;
         if metadata.is_dir() {
             return Err("is a directory, not a file".into());
         }
@@ -285,7 +287,7 @@ fn read_bounded(mut file: File, plain: bool, limit: u64) -> Result<Vec<u8>, Stri
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             // Another reader was quicker.
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && !plain => {}
-            Err(error) => return Err(format!("cannot be read: {}", reason(&error))),
+            Err(error) => return Err(format!("cannot be read: {}", crate::text::reason(&error))),
         }
         if bytes.len() as u64 > limit {
             bytes.zeroize();
@@ -303,7 +305,7 @@ fn await_writer(file: &File, deadline: Instant, silent: bool) -> Result<(), Stri
         Ok(Awaited::Stop) => Err("was not read: a signal asked to stop".into()),
         Ok(Awaited::Deadline) if silent => Err(format!("is a pipe nobody wrote to within {seconds} s")),
         Ok(Awaited::Deadline) => Err(format!("is a pipe its writer did not close within {seconds} s")),
-        Err(error) => Err(format!("cannot be waited for: {}", reason(&error))),
+        Err(error) => Err(format!("cannot be waited for: {}", crate::text::reason(&error))),
     }
 }
 
@@ -314,12 +316,6 @@ fn secret_text(bytes: &[u8]) -> Result<String, String> {
     }
     let text = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text);
     if text.is_empty() { Err("is empty".into()) } else { Ok(text.to_owned()) }
-}
-
-/// The system's reason without "(os error 13)".
-pub fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
 #[cfg(test)]

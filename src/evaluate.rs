@@ -6,7 +6,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::cli::command_line::From;
 use crate::contract::Contract;
 use crate::contract::registry::{self, Package};
 use crate::environment::arguments;
@@ -121,23 +120,12 @@ fn service_of_image(path: &Path) -> Result<String, Failure> {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => {
-            let why = format!("{} cannot be read: {}", path.display(), crate::environment::reason(&error));
+            let why = format!("{} cannot be read: {}", path.display(), crate::text::reason(&error));
             Err(Failure::new(
                 exit::USAGE,
                 format!("{why}\n  it says which service to run: make it readable, or set DL_SERVICE"),
             ))
         }
-    }
-}
-
-/// The variables of `--env-file`s, or of this process.
-///
-/// # Errors
-/// A file that cannot be read or is not one.
-pub fn environment_of(from: &From) -> Result<Environment, Failure> {
-    match from.env_files.is_empty() {
-        true => Ok(Environment::of_process()),
-        false => Environment::from_files(&from.env_files).map_err(|why| Failure::new(exit::USAGE, why)),
     }
 }
 
@@ -185,7 +173,7 @@ fn options_of(own: &Own, contract: &Contract, request: &Request) -> Options {
 /// The operator's arguments, less the first words that only stand for the service.
 fn service_arguments(contract: &Contract, arguments: &[OsString]) -> Vec<String> {
     let texts = arguments.iter().map(|argument| arguments::text_of(argument));
-    texts.skip(crate::cli::command_line::words_taken(arguments, &contract.service.words)).collect()
+    texts.skip(arguments::words_taken(arguments, &contract.service.words)).collect()
 }
 
 fn plan_of(package: &Package, settings: &Settings, options: &Options, problems: &mut Vec<Problem>) -> Option<Plan> {

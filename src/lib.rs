@@ -32,6 +32,7 @@ pub mod did_you_mean;
 pub mod exit;
 pub mod read;
 pub mod report;
+pub mod text;
 mod threads;
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ pub fn write_failure(text: &str) {
     match format {
         Format::Text => {
             let lines = secrets.redact(text);
-            let lines: Vec<String> = lines.split('\n').map(without_controls).collect();
+            let lines: Vec<String> = lines.split('\n').map(crate::text::without_controls).collect();
             write_line(&io::stderr(), &format!("dl-entry: {}\n", lines.join("\n")), &LOST);
         }
         Format::Json => tracing::error!("{text}"),
@@ -224,7 +224,7 @@ fn write_event(level: Level, content: Content) {
 /// `2026-11-23T10:00:00.123Z INFO  waiting    +1.234s message key=value`
 fn text_line(record: &Record<'_>, secrets: &Secrets, coloured: bool) -> String {
     let mut text = String::new();
-    push_without_controls(&mut text, &on_one_line(&secrets.redact(&record.content.message)));
+    crate::text::push_without_controls(&mut text, &on_one_line(&secrets.redact(&record.content.message)));
     for (name, value) in &record.content.fields {
         let _ = write!(text, " {name}=");
         push_value(&mut text, &secrets.redact_json(value));
@@ -253,9 +253,9 @@ fn colour(level: Level) -> &'static str {
 fn push_value(line: &mut String, value: &serde_json::Value) {
     match value {
         serde_json::Value::String(text) if text.is_empty() || text.contains([' ', '"', '=', '\t', '\n']) => {
-            let _ = write!(line, "{}", serde_json::Value::String(without_controls(text)));
+            let _ = write!(line, "{}", serde_json::Value::String(crate::text::without_controls(text)));
         }
-        serde_json::Value::String(text) => push_without_controls(line, text),
+        serde_json::Value::String(text) => crate::text::push_without_controls(line, text),
         number_or_bool => {
             let _ = write!(line, "{number_or_bool}");
         }
@@ -267,36 +267,9 @@ fn push_value(line: &mut String, value: &serde_json::Value) {
 pub(crate) fn quoted(words: &str, most: usize) -> String {
     let words = Secrets::of_this_run().redact(words).replace(['\r', '\n'], " ");
     match words.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", without_controls(&words[..end])),
-        None => without_controls(&words),
+        Some((end, _)) => format!("{}…", crate::text::without_controls(&words[..end])),
+        None => crate::text::without_controls(&words),
     }
-}
-
-pub(crate) fn without_controls(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    push_without_controls(&mut clean, text);
-    clean
-}
-
-/// A line stays one line, and a terminal shows what is there: no escape sequences, no reversed text.
-fn push_without_controls(line: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '\n' => line.push_str("\\n"),
-            '\r' => line.push_str("\\r"),
-            '\t' => line.push_str("\\t"),
-            _ if is_control(character) => {
-                let _ = write!(line, "\\u{{{:x}}}", u32::from(character));
-            }
-            _ => line.push(character),
-        }
-    }
-}
-
-/// Control characters (C0, DEL, C1), Unicode's line breaks and the marks that reorder text.
-fn is_control(character: char) -> bool {
-    let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    character.is_control() || reorders || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 /// `{"time":…,"level":…,"phase":…,"elapsed_ms":…,"message":…, fields…}`

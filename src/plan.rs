@@ -3,6 +3,7 @@
 //! Nothing here acts and nothing here knows where a value came from. `contract` says what a plan is made from,
 //! `render` fills `Plan::files`, and `write`, `wait`, `supervise` and `health` each carry out their own part.
 
+pub mod buckets;
 pub mod build;
 
 use std::ffi::OsString;

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 
 use tera::{Context, Filter, Kwargs, State, Tera, TeraResult};
 
-use crate::cli::explain;
 use crate::contract::expression::{Expressions, each_parts, register};
 use crate::contract::key_table::{Table, Verdict};
 use crate::contract::registry::Package;
+use crate::contract::uses;
 use crate::contract::{Contract, File, Group, UnknownKey, Variable};
 use crate::plan::RenderedFile;
 use crate::plan::build::contexts;
@@ -268,7 +268,7 @@ impl<'a> Renderer<'a> {
     /// from them: what an operator who mounts a file of their own has set in vain.
     fn given_variables_of(&self, job: &Job) -> Vec<String> {
         let printed = self.tera.get_template_variables(&job.file.template).unwrap_or_default();
-        let sources = explain::sources(&self.package.uses, printed.into_iter().map(str::to_owned).collect());
+        let sources = uses::sources(&self.package.uses, printed.into_iter().map(str::to_owned).collect());
         let grouped = self.grouped_keys(job, &sources);
         let mut names: BTreeSet<&String> = job.additions.values().map(|addition| &addition.variable).collect();
         let given = self.settings.settings.iter().filter(|one| is_given(one));
@@ -376,7 +376,7 @@ impl<'a> Renderer<'a> {
         if let Some(variable) = self.declared(job, name) {
             return Some(Owner { expression, variables: vec![variable], alone: true });
         }
-        let sources = explain::sources(&self.package.uses, HashSet::from([name.to_owned()]));
+        let sources = uses::sources(&self.package.uses, HashSet::from([name.to_owned()]));
         let contract: &Contract = &self.package.contract;
         let used = contract.variables.iter().filter(|variable| sources.contains(&contract.key_of(variable)));
         let variables: Vec<String> = used.map(|variable| variable.name.clone()).collect();

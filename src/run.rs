@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::cli::command_line::{Run, WaitArgs};
 use crate::environment::Environment;
 use crate::environment::dl_settings::Own;
 use crate::evaluate::{Failure, Prepared, RUN_DIR, Request, prepare};
@@ -45,20 +44,30 @@ const PROBE_PAUSES: [Duration; 4] =
 /// What a program run without a contract gets to end after SIGTERM, unless `DL_STOP_TIMEOUT` says otherwise.
 const PROGRAM_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What `dl-entry run` was asked for on its command line.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// `None`: `DL_SERVICE`, or the image's own.
+    pub service: Option<&'a str>,
+    /// Become the service instead of supervising it.
+    pub exec: bool,
+    pub arguments: &'a [OsString],
+}
+
 /// Runs the image's service to its end.
 ///
 /// # Errors
 /// Everything that keeps it from starting, with its status.
-pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
+pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
     let begun = Instant::now();
     let environment = Environment::of_process();
     let (own, _) = Own::load(&environment);
     start_log(&own);
     let (run_dir, fallback) = run_dir(&own);
-    let service = arguments.service.as_deref();
+    let service = asked.service;
     let request = Request {
         service,
-        arguments: &arguments.arguments,
+        arguments: asked.arguments,
         here: true,
         starting: true,
         strict: false,
@@ -71,7 +80,7 @@ pub fn service(arguments: &Run, mut signals: Signals) -> Result<u8, Failure> {
     tell(&prepared, fallback.as_deref());
     let identity = identity(&prepared.package.contract.service.user)?;
     let health = Health::since(begun, &plan.service, &prepared.secrets);
-    let exec = arguments.exec || own.exec;
+    let exec = asked.exec || own.exec;
     refuse_low_ports(&prepared, plan, !exec)?;
     health.set_phase(Phase::Rendering);
     let listener = match exec {
@@ -149,10 +158,10 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
 ///
 /// # Errors
 /// What is still missing at the deadline, or a URL that is none.
-pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
+pub fn wait(urls: &[String], timeout: Option<&str>, mut signals: Signals) -> Result<u8, Failure> {
     let own = own_settings(&Environment::of_process())?;
     log::set_phase("waiting");
-    let total = match &arguments.timeout {
+    let total = match timeout {
         None => own.wait_timeout,
         Some(text) => {
             let millis = parse_duration(text).map_err(|why| {
@@ -161,16 +170,16 @@ pub fn wait(arguments: &WaitArgs, mut signals: Signals) -> Result<u8, Failure> {
             Duration::from_millis(millis)
         }
     };
-    let targets = arguments.urls.iter().map(|url| wait::parse_target(url)).collect::<Result<Vec<_>, _>>();
+    let targets = urls.iter().map(|url| wait::parse_target(url)).collect::<Result<Vec<_>, _>>();
     // As for a service: a signal cuts short the wait for a password's pipe.
     stop_if_asked(&mut signals)?;
-    wait::keep_secrets(&arguments.urls, targets.as_deref().unwrap_or_default(), Secrets::of_this_run());
+    wait::keep_secrets(urls, targets.as_deref().unwrap_or_default(), Secrets::of_this_run());
     let targets = targets.map_err(|error| Failure::new(error.status(), error))?;
     block_on(async {
         match supervise::run_to_end(wait::wait_for_all(&targets, total, &|_| {}), &mut signals, &|_| {}).await {
             Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
             Ok(Err(pending)) => {
-                let set_by = if arguments.timeout.is_some() { "--timeout" } else { pending.set_by };
+                let set_by = if timeout.is_some() { "--timeout" } else { pending.set_by };
                 Err(Failure::new(pending.status(), wait::Pending { set_by, ..pending }))
             }
             Ok(Ok(())) => Ok(0),
@@ -277,7 +286,7 @@ fn accounts_for(user: &str, path: &str) -> Result<String, Failure> {
     let by_number = user.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
     match accounts::text(path) {
         Err(error) if !by_number => {
-            let reason = crate::environment::reason(&error);
+            let reason = crate::text::reason(&error);
             let complaint =
                 format!("{path} cannot be read: {reason}\n  it says who {user} is: make it readable for root");
             Err(Failure::new(exit::PRIVILEGE, complaint))

@@ -25,12 +25,14 @@ use serde_json::Value;
 
 use self::fold::{Folded, Reading, fold, is_token, token_units};
 use self::needles::{Edges, Hit, Needles, VERY_LONG};
-use crate::log::without_controls;
 use crate::render::format::Format;
+use crate::text::without_controls;
 
 /// A value of fewer characters would be found in every second line of a log: `settings` refuses it, and where the
 /// operator insists, `masked_view` hides the whole values that are it.
 pub const SHORTEST_SECRET: usize = 4;
+/// A word, or some words put together, are no longer.
+pub(crate) const LONGEST_WORD: usize = 31;
 /// Lines of a secret of several lines (a PEM key) are secrets of their own from this length on.
 const SHORTEST_LINE: usize = 12;
 /// A text is looked through in pieces of so many bytes: what is kept of one is several times as large.

@@ -234,7 +234,7 @@ impl<'a> Loader<'a> {
             self.record(name, variable, None, Source::Unset);
             return None;
         };
-        let value_type = match ValueType::of(variable) {
+        let value_type = match crate::contract::type_of(variable) {
             Ok(value_type) => value_type,
             Err(why) => {
                 self.problems.push(Problem::error(name, format!("is declared wrongly: {why}")));
@@ -361,7 +361,7 @@ impl<'a> Loader<'a> {
         if !required || self.broken.contains(&self.key_of_name(name)) {
             return;
         }
-        let accepted = ValueType::of(variable).map(|kind| kind.accepted()).unwrap_or_default();
+        let accepted = crate::contract::type_of(variable).map(|kind| kind.accepted()).unwrap_or_default();
         let hint = variable.hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default();
         let file = if variable.takes_file() { format!(", or {name}_FILE with its path") } else { String::new() };
         let example = variable.example.as_deref().map(|example| format!(", for example {example}")).unwrap_or_default();

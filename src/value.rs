@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::contract::Variable;
-
 /// What a variable must look like.
 #[derive(Debug, Clone)]
 pub enum ValueType {
@@ -124,61 +122,6 @@ pub struct Rejection {
 const KIB: u64 = 1024;
 
 impl ValueType {
-    /// The type a contract's variable declares.
-    ///
-    /// # Errors
-    /// A text for the contract's author: unknown type, missing or misplaced parameter.
-    pub fn of(variable: &Variable) -> Result<ValueType, String> {
-        Self::named(&variable.kind, variable)
-    }
-
-    fn named(kind: &str, variable: &Variable) -> Result<ValueType, String> {
-        let sizes = |unit: fn(&str) -> Result<u64, Rejection>| -> Result<(Option<u64>, Option<u64>), String> {
-            let bound = |text: &Option<toml_text::Text>| {
-                text.as_ref()
-                    .map(|text| unit(&text.0).map_err(|why| format!("bound {:?} {}", text.0, why.what)))
-                    .transpose()
-            };
-            Ok((bound(&variable.min)?, bound(&variable.max)?))
-        };
-        Ok(match kind {
-            "bool" => ValueType::Bool,
-            "int" => ValueType::Int { min: number(&variable.min)?, max: number(&variable.max)? },
-            "float" => ValueType::Float { min: number(&variable.min)?, max: number(&variable.max)? },
-            "port" => ValueType::Port,
-            "datasize" => sizes(parse_datasize).map(|(min, max)| ValueType::Datasize { min, max })?,
-            "jvmsize" => sizes(parse_jvmsize).map(|(min, max)| ValueType::Jvmsize { min, max })?,
-            "bytes" => sizes(parse_bytes).map(|(min, max)| ValueType::Bytes { min, max })?,
-            "percent" => ValueType::Percent,
-            "duration" => sizes(parse_duration).map(|(min, max)| ValueType::Duration { min, max })?,
-            "url" if variable.schemes.is_empty() => return Err("a url needs `schemes`".into()),
-            "url" => ValueType::Url { schemes: variable.schemes.clone() },
-            "host" => ValueType::Host,
-            "hostport" => ValueType::Hostport { port: variable.port },
-            "list" => {
-                let of = variable.of.as_deref().ok_or("a list needs `of`, the type of its items")?;
-                ValueType::List { item: Box::new(Self::named(of, variable)?) }
-            }
-            "words" => ValueType::Words,
-            "enum" if variable.values.is_empty() => return Err("an enum needs `values`".into()),
-            "enum" => ValueType::Enum { values: variable.values.clone(), synonyms: variable.synonyms.clone() },
-            "path" => ValueType::Path { exists: exists(variable.exists.as_deref())? },
-            "string" => ValueType::Text {
-                pattern: variable.pattern.as_deref().map(checked_pattern).transpose()?,
-                accepted: variable.accepted.clone(),
-                min_length: variable.min_length.unwrap_or(0),
-            },
-            "identifier" => ValueType::Identifier,
-            "version" => ValueType::Version,
-            "json" => ValueType::Json { shape: json_shape(variable.of.as_deref())? },
-            "yaml" => ValueType::Yaml,
-            "properties" => ValueType::Properties,
-            // Fewer cannot be kept out of what is printed (`redact::SHORTEST_SECRET`).
-            "secret" => ValueType::Secret { min_length: variable.min_length.unwrap_or(4) },
-            other => return Err(format!("unknown type {other:?}")),
-        })
-    }
-
     /// What is accepted, for people: "a duration: 60s, 2m or 1h30m".
     pub fn accepted(&self) -> String {
         match self {
@@ -387,33 +330,6 @@ impl Value {
             Value::Json(value) => tera::Value::from_serializable(value),
         }
     }
-}
-
-fn number<T: std::str::FromStr>(text: &Option<toml_text::Text>) -> Result<Option<T>, String> {
-    text.as_ref().map(|text| text.0.parse().map_err(|_| format!("bound {:?} is not a number", text.0))).transpose()
-}
-
-fn exists(text: Option<&str>) -> Result<Exists, String> {
-    match text {
-        None => Ok(Exists::Unchecked),
-        Some("file") => Ok(Exists::File),
-        Some("directory") => Ok(Exists::Directory),
-        Some("pem") => Ok(Exists::Pem),
-        Some(other) => Err(format!("`exists` is {other:?}; file, directory or pem")),
-    }
-}
-
-fn json_shape(of: Option<&str>) -> Result<JsonShape, String> {
-    match of {
-        None => Ok(JsonShape::Any),
-        Some("object") => Ok(JsonShape::Object),
-        Some("array") => Ok(JsonShape::Array),
-        Some(other) => Err(format!("`of` is {other:?}; a json is an object or an array")),
-    }
-}
-
-fn checked_pattern(pattern: &str) -> Result<String, String> {
-    regex_lite::Regex::new(pattern).map(|_| pattern.to_owned()).map_err(|error| format!("pattern {pattern:?}: {error}"))
 }
 
 fn whole_match(pattern: &str, text: &str) -> bool {

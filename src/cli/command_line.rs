@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::environment::arguments::words_taken;
+
 /// Configures, starts and supervises one service of a container image, from environment variables alone.
 #[derive(Debug, Parser)]
 #[command(
@@ -213,16 +215,6 @@ pub fn normalized(mut arguments: Vec<OsString>) -> Vec<OsString> {
         arguments.splice(1..1, ["run".into(), "--".into()]);
     }
     arguments
-}
-
-/// How many of the first arguments only stand for the service: one of `server`, two of `minio server`.
-pub fn words_taken(arguments: &[OsString], words: &[String]) -> usize {
-    let length = |phrase: &String| {
-        let count = phrase.split(' ').count();
-        let same = phrase.split(' ').eq(arguments.iter().take(count).filter_map(|argument| argument.to_str()));
-        same.then_some(count)
-    };
-    words.iter().filter_map(length).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::command_line::{self, Cli, Command, HealthArgs, Question};
+use crate::cli::command_line::{self, Cli, Command, HealthArgs, Question, Run};
 use crate::cli::inspect;
 use crate::environment::Environment;
 use crate::environment::dl_settings::Own;
@@ -48,10 +48,12 @@ fn not_permitted(error: privilege::PrivilegeError) -> Failure {
 
 fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {
     match command {
-        Command::Run(arguments) => run::service(&arguments, signals),
+        Command::Run(Run { service, exec, arguments }) => {
+            run::service(&run::Asked { service: service.as_deref(), exec, arguments: &arguments }, signals)
+        }
         Command::Init(arguments) => run::program(&arguments.command, signals),
         Command::Program(words) => run::program(&words, signals),
-        Command::Wait(arguments) => run::wait(&arguments, signals),
+        Command::Wait(arguments) => run::wait(&arguments.urls, arguments.timeout.as_deref(), signals),
         // What only looks ends by a signal as any program does.
         looking => {
             signals.restore();

@@ -1,17 +1,17 @@
 //! A contract in words: every variable's type, default and meaning, its present value and where that came from.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::contract::expression::{Expressions, condition_template, each_parts};
-use crate::contract::registry::{Package, Uses};
+use crate::contract::registry::Package;
+use crate::contract::uses;
 use crate::contract::{Argument, Contract, File, Group, Variable};
 use crate::environment::dl_settings::{About, SETTINGS};
-use crate::log::without_controls;
 use crate::render::format::Format;
 use crate::settings::{self, Setting, Settings, Source, instance_of, split_group_name};
-use crate::value::ValueType;
+use crate::text::without_controls;
 
 /// All variables, or the one called `wanted`; `None` where there is none of that name. `secrets` is the folder of
 /// secret files.
@@ -130,7 +130,7 @@ impl Explanation<'_> {
         if let Some(reason) = &variable.ignored {
             return self.line(format_args!("    no effect:  {reason}\n"));
         }
-        let accepted = ValueType::of(variable).map(|kind| kind.accepted()).unwrap_or_default();
+        let accepted = crate::contract::type_of(variable).map(|kind| kind.accepted()).unwrap_or_default();
         let percent = if variable.percent_of.is_some() { ", or a percentage" } else { "" };
         self.line(format_args!("    accepted:   {accepted}{percent}"));
         self.line(format_args!("    default:    {}", default(variable)));
@@ -157,7 +157,7 @@ impl Explanation<'_> {
     /// The files and parts of the contract that use a variable, directly or through values worked out from it.
     fn destinations(&self, variable: &Variable, group: Option<&Group>) -> String {
         let contract: &Contract = &self.package.contract;
-        let names = reach(&self.package.uses, contract.key_of(variable));
+        let names = uses::reach(&self.package.uses, contract.key_of(variable));
         let uses = |text: &str| match group {
             Some(group) => has_word(text, &format!("{}.{}", group.name, Group::key_of(variable))),
             None => Expressions::default().variables(text).is_ok_and(|used| !used.is_disjoint(&names)),
@@ -204,27 +204,6 @@ fn default(variable: &Variable) -> String {
         (false, Some(condition)) => format!("{default}; required if {condition}"),
         (false, None) => default.to_owned(),
     }
-}
-
-/// A key, and every `let` that is worked out from it.
-fn reach(uses: &Uses, key: String) -> HashSet<String> {
-    let mut names = HashSet::from([key]);
-    for (name, used) in uses {
-        if used.iter().any(|used| names.contains(used)) {
-            names.insert(name.clone());
-        }
-    }
-    names
-}
-
-/// These names, and all that they are worked out from.
-pub(crate) fn sources(uses: &Uses, mut names: HashSet<String>) -> HashSet<String> {
-    for (name, used) in uses.iter().rev() {
-        if names.contains(name) {
-            names.extend(used.iter().cloned());
-        }
-    }
-    names
 }
 
 /// The expressions of one argument of the command.

@@ -12,7 +12,8 @@ use crate::cli::command_line::{self, CheckEnv, Explain, From, Render};
 use crate::cli::explain;
 use crate::cli::masked_view::Shown;
 use crate::contract::registry;
-use crate::evaluate::{Failure, Prepared, Request, SECRETS_DIR, environment_of, prepare};
+use crate::environment::Environment;
+use crate::evaluate::{Failure, Prepared, Request, SECRETS_DIR, prepare};
 use crate::exit;
 use crate::plan::RenderedFile;
 use crate::report::{self, Severity};
@@ -33,6 +34,17 @@ pub fn check_env(arguments: &CheckEnv) -> Result<u8, Failure> {
     }
     let wrong = report::has_errors(&prepared.problems);
     Ok(if wrong { report::status(&prepared.problems) } else { 0 })
+}
+
+/// The variables of `--env-file`s, or of this process.
+///
+/// # Errors
+/// A file that cannot be read or is not one.
+fn environment_of(from: &From) -> Result<Environment, Failure> {
+    match from.env_files.is_empty() {
+        true => Ok(Environment::of_process()),
+        false => Environment::from_files(&from.env_files).map_err(|why| Failure::new(exit::USAGE, why)),
+    }
 }
 
 fn look(from: &From, arguments: &[OsString], strict: bool) -> Result<Prepared, Failure> {
@@ -152,7 +164,7 @@ pub fn services() -> Result<u8, Failure> {
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(exit::SYSTEM, format!("stdout cannot be written: {}", crate::environment::reason(&error))))
+            Err(Failure::new(exit::SYSTEM, format!("stdout cannot be written: {}", crate::text::reason(&error))))
         }
         _ => Ok(()),
     }

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::contract::Contract;
 use crate::contract::check;
-use crate::contract::expression::Expressions;
 use crate::contract::fragments::{included, merge};
+use crate::contract::uses;
 use crate::exit;
 use crate::read;
 
@@ -40,11 +40,8 @@ pub struct Package {
     /// The contract as it was read.
     pub text: Cow<'static, str>,
     pub files: BTreeMap<String, String>,
-    pub uses: Uses,
+    pub uses: uses::Uses,
 }
-
-/// Every `let`, and the names it is worked out from: settings, and what stands before it.
-pub type Uses = Vec<(String, Vec<String>)>;
 
 /// Why a service cannot be had.
 #[derive(Debug)]
@@ -121,7 +118,7 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> CatalogueError {
-    CatalogueError::Unreadable { path: path.to_owned(), reason: crate::environment::reason(error) }
+    CatalogueError::Unreadable { path: path.to_owned(), reason: crate::text::reason(error) }
 }
 
 fn unknown(name: &str, folder: &Path) -> CatalogueError {
@@ -177,7 +174,7 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
             if !mistakes.is_empty() {
                 return Err(CatalogueError::Mistaken { mistakes });
             }
-            let uses = uses_of(&contract);
+            let uses = uses::uses_of(&contract);
             Ok(Package { contract, text, files, uses })
         }
     }
@@ -187,12 +184,6 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
 fn shared(name: &str) -> Option<Value> {
     let (_, text) = FRAGMENTS.iter().find(|(fragment, _)| *fragment == name)?;
     serde_json::from_str(text).ok()
-}
-
-fn uses_of(contract: &Contract) -> Uses {
-    let mut expressions = Expressions::default();
-    let mut used = |value: &str| expressions.variables(value).unwrap_or_default().into_iter().collect();
-    contract.derived.iter().map(|derived| (derived.name.clone(), used(&derived.expression()))).collect()
 }
 
 /// What an image adds.

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::fragments::Include;
 use crate::contract::shorthand::{keys_by_form, one_or_choices};
-use crate::value::ValueType;
 pub use crate::value::toml_text::Text;
 
 /// One service.
@@ -755,7 +754,7 @@ impl Contract {
         mistakes.extend(twice(keys).map(|key| (key.clone(), format!("two values are called {key} in expressions"))));
         let of_groups = self.groups.iter().flat_map(|group| &group.variables);
         for variable in self.variables.iter().chain(of_groups) {
-            let wrong = ValueType::of(variable).err();
+            let wrong = crate::contract::type_of(variable).err();
             mistakes.extend(wrong.map(|why| (variable.name.clone(), format!("{}: {why}", variable.name))));
         }
         mistakes.extend(self.families.iter().flat_map(|family| {

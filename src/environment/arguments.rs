@@ -39,6 +39,16 @@ pub fn bytes_of(text: &str) -> OsString {
     OsString::from_vec(bytes)
 }
 
+/// How many of the first arguments only stand for the service: one of `server`, two of `minio server`.
+pub fn words_taken(arguments: &[OsString], words: &[String]) -> usize {
+    let length = |phrase: &String| {
+        let count = phrase.split(' ').count();
+        let same = phrase.split(' ').eq(arguments.iter().take(count).filter_map(|argument| argument.to_str()));
+        same.then_some(count)
+    };
+    words.iter().filter_map(length).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

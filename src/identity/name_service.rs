@@ -82,7 +82,7 @@ impl fmt::Display for NamesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NamesError::Unheard { uid, source } => {
-                let reason = crate::environment::reason(source);
+                let reason = crate::text::reason(source);
                 write!(f, "uid {uid} has no name here, and {FOLDER} cannot be used to give it one: {reason}\n  ")?;
                 write!(f, "programs that ask for it fail: make that folder writable (docker run --tmpfs {FOLDER}, ")?;
                 f.write_str("an emptyDir), or DL_NAME_SERVICE=off")

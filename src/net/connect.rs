@@ -50,10 +50,7 @@ pub fn is_own(address: IpAddr) -> bool {
 
 /// Why a call that blocks was not begun.
 pub fn no_thread(error: &io::Error) -> String {
-    format!(
-        "no thread can be started: {}; the limit of processes or of memory is reached",
-        crate::environment::reason(error)
-    )
+    format!("no thread can be started: {}; the limit of processes or of memory is reached", crate::text::reason(error))
 }
 
 /// A connection to the first address of `host` that accepts one. The error is that of the last address that failed.

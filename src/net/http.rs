@@ -113,7 +113,7 @@ impl std::error::Error for Reason {}
 pub async fn ask(probe: &HttpProbe, timeout: Duration) -> Result<(), Unmet> {
     let answered = tokio::time::timeout(timeout, expect_answer(probe, timeout)).await;
     let outcome = answered.unwrap_or(Err(Reason::NoAnswer { within: timeout }));
-    outcome.map_err(|reason| Unmet { url: shown(&probe.url), reason })
+    outcome.map_err(|reason| Unmet { url: crate::text::without_credentials(&probe.url), reason })
 }
 
 /// Reads now what questions to this URL will need, for when nothing can be read any more. Whether they will need another
@@ -171,17 +171,6 @@ fn in_words(value: &Value) -> String {
         return format!("an array of {}", items.len());
     }
     log::quoted(&value.to_string(), SHOWN_JSON)
-}
-
-/// A URL without anything that may be secret, for messages.
-pub fn shown(url: &str) -> String {
-    let Ok(mut url) = Url::parse(url) else { return "the URL".to_owned() };
-    // Both fail only for URLs that cannot have user information in the first place.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.to_string()
 }
 
 /// A request as `s3` and the probes both need it.

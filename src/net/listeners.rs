@@ -33,7 +33,7 @@ impl Listeners {
     /// `http::ask`, where the service is there to answer.
     pub async fn ask(&self, probe: &HttpProbe, timeout: Duration) -> Result<(), Unmet> {
         let checked = self.check(&probe.url).await;
-        checked.map_err(|reason| Unmet { url: http::shown(&probe.url), reason })?;
+        checked.map_err(|reason| Unmet { url: crate::text::without_credentials(&probe.url), reason })?;
         http::ask(probe, timeout).await
     }
 

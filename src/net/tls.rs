@@ -133,7 +133,7 @@ pub async fn client_identity(chain: PathBuf, key: PathBuf) -> Result<Arc<dyn Res
 fn load_identity(chain: &Path, key: &Path) -> Result<Arc<dyn ResolvesClientCert>, String> {
     let read = |path: &Path| {
         let bytes = read::bytes(path, read::CERTIFICATES);
-        bytes.map_err(|error| format!("{} {}", path.display(), crate::environment::reason(&error)))
+        bytes.map_err(|error| format!("{} {}", path.display(), crate::text::reason(&error)))
     };
     let certificates = CertificateDer::pem_slice_iter(&read(chain)?).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
@@ -170,7 +170,7 @@ fn is_usable(variable: &str) -> bool {
 
 /// Trusts the certificates of a PEM file, which holds at least one, and returns them.
 fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read::bytes(path, read::CERTIFICATES).map_err(|error| crate::environment::reason(&error))?;
+    let pem = read::bytes(path, read::CERTIFICATES).map_err(|error| crate::text::reason(&error))?;
     let mut added = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;

@@ -466,7 +466,7 @@ impl Supervisor<'_> {
                 self.forward(*signal);
             }
             StopAction::Http(probe) => {
-                let url = crate::net::http::shown(&probe.url);
+                let url = crate::text::without_credentials(&probe.url);
                 tracing::info!("{why}stopping: {} {url}, then {} to end", probe.method, shown(within));
                 self.request = Some((probe, within));
             }

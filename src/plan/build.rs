@@ -17,7 +17,6 @@ use crate::contract::{
     Task as TaskSection, Wait as WaitSection,
 };
 use crate::environment::arguments;
-use crate::net::http;
 use crate::plan::{
     Bucket, ClientIdentity, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget,
     Probe, RefusedTables, S3Buckets, S3Target, ServerKind, StopAction, StopRung, Target, Task, Wait,
@@ -405,7 +404,7 @@ impl Composer {
     }
 
     fn buckets(&self, expression: &str, names: &str) -> Result<Vec<Bucket>, ComposeError> {
-        crate::tasks::s3_buckets::parse_buckets(names).map_err(|reason| {
+        crate::plan::buckets::parse_buckets(names).map_err(|reason| {
             let (what, accepted) = reason.split_once('\n').unwrap_or((&reason, "each bucket once, with one policy"));
             let key = Expressions::default().variables(expression).unwrap_or_default().into_iter().next();
             ComposeError {
@@ -491,7 +490,7 @@ fn s3_name(target: &S3Target) -> String {
 
 /// What names a wait is printed: nothing of its URL that may be secret, the query included.
 fn without_credentials(url: &str) -> String {
-    let shown = http::shown(url);
+    let shown = crate::text::without_credentials(url);
     // Only what the operator did not write is taken off again.
     if url.ends_with('/') { shown } else { shown.trim_end_matches('/').to_owned() }
 }

@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use percent_encoding::percent_decode_str;
 
 use crate::secrets::is_too_short;
-use crate::settings::public_words;
 use crate::value::split_words;
 
 /// How a name ends that is a password's, whatever the value looks like.
@@ -195,7 +194,7 @@ impl Within<'_> {
 /// too short to be found.
 fn kept<'t>(value: &'t str, around: &'t str) -> Option<Within<'t>> {
     let kept = if is_too_short(value) { around } else { value };
-    let place = (value.len() <= public_words::LONGEST).then_some(around.into());
+    let place = (value.len() <= super::LONGEST_WORD).then_some(around.into());
     (!value.is_empty() && !is_too_short(kept)).then_some(Within { secret: kept.into(), place })
 }
 

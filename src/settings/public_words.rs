@@ -14,8 +14,6 @@ use crate::settings::{Settings, Source};
 
 /// The words of the contracts, the templates and the program, one a line; `build.rs` collects them.
 const OURS: &str = include_str!(concat!(env!("OUT_DIR"), "/words.txt"));
-/// A word, or some words put together, are no longer.
-pub(crate) const LONGEST: usize = 31;
 
 /// Takes the secrets that are words out of those that are looked for, and reports those that a contract or a key of the
 /// service's knows for secrets.
@@ -60,7 +58,7 @@ pub(crate) fn without_words(values: Vec<String>, texts: &[&str]) -> Vec<String> 
     let short: BTreeSet<&str> = values
         .iter()
         .map(String::as_str)
-        .filter(|value| !secrets::is_too_short(value) && value.len() <= LONGEST)
+        .filter(|value| !secrets::is_too_short(value) && value.len() <= secrets::LONGEST_WORD)
         .collect();
     let words = occurring(&short, &[&[OURS][..], texts].concat());
     values.into_iter().filter(|value| !words.contains(value)).collect()
@@ -70,7 +68,7 @@ pub(crate) fn without_words(values: Vec<String>, texts: &[&str]) -> Vec<String> 
 fn words(package: &Package, settings: &Settings) -> BTreeSet<String> {
     let could_be = |value: &&String| {
         !secrets::is_too_short(value)
-            && value.len() <= LONGEST
+            && value.len() <= secrets::LONGEST_WORD
             && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/:-".contains(&byte))
     };
     let secrets: BTreeSet<&str> =

@@ -151,7 +151,7 @@ pub(super) fn placeholder(value: &str, further: &[String]) -> Option<&'static st
 
 fn look_at(path: &str, exists: Exists) -> Result<(), String> {
     let metadata =
-        std::fs::metadata(path).map_err(|error| format!("cannot be used: {}", crate::environment::reason(&error)))?;
+        std::fs::metadata(path).map_err(|error| format!("cannot be used: {}", crate::text::reason(&error)))?;
     match exists {
         Exists::Unchecked => Ok(()),
         Exists::Directory if metadata.is_dir() => Ok(()),
@@ -161,10 +161,10 @@ fn look_at(path: &str, exists: Exists) -> Result<(), String> {
         Exists::File if metadata.file_type().is_char_device() => Ok(()),
         Exists::File => read::open_regular(path.as_ref())
             .map(drop)
-            .map_err(|error| format!("cannot be read: {}", crate::environment::reason(&error))),
+            .map_err(|error| format!("cannot be read: {}", crate::text::reason(&error))),
         Exists::Pem => {
             let text = read::text(path.as_ref(), read::CERTIFICATES)
-                .map_err(|error| format!("cannot be read: {}", crate::environment::reason(&error)))?;
+                .map_err(|error| format!("cannot be read: {}", crate::text::reason(&error)))?;
             text.contains("-----BEGIN ").then_some(()).ok_or_else(|| "is not PEM".to_owned())
         }
     }

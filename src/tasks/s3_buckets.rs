@@ -1,10 +1,9 @@
 //! The buckets an operator asks for, made over the S3 API once the server has quorum.
 //!
-//! Owns the syntax of `MINIO_DEFAULT_BUCKETS`, the rules for names and the anonymous policies. Idempotent, so every
+//! Owns the anonymous policies as documents; `plan::buckets` reads the list. Idempotent, so every
 //! node of a cluster may do it at once and at each start. Never deletes a bucket, never switches versioning off.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -180,83 +179,6 @@ fn policy_document(bucket: &str, policy: BucketPolicy) -> Option<String> {
 
 fn allow(actions: &[&str], resource: String) -> Value {
     json!({ "Effect": "Allow", "Principal": { "AWS": ["*"] }, "Action": actions, "Resource": [resource] })
-}
-
-/// `name[:policy][:versioning]`, separated by commas, semicolons or blanks, as Bitnami's image takes them.
-pub fn parse_buckets(text: &str) -> Result<Vec<Bucket>, String> {
-    let is_separator = |character: char| matches!(character, ',' | ';') || character.is_whitespace();
-    let mut buckets: Vec<Bucket> = Vec::new();
-    for entry in text.split(is_separator).filter(|entry| !entry.is_empty()) {
-        let bucket = parse_bucket(entry)?;
-        if buckets.iter().any(|other| other.name == bucket.name) {
-            return Err(format!("bucket `{}` is listed twice", bucket.name));
-        }
-        buckets.push(bucket);
-    }
-    Ok(buckets)
-}
-
-fn parse_bucket(entry: &str) -> Result<Bucket, String> {
-    let mut words = entry.split(':');
-    let name = words.next().unwrap_or_default().to_owned();
-    check_bucket_name(&name)?;
-    let mut bucket = Bucket { name, policy: BucketPolicy::Unset, versioning: false };
-    for word in words {
-        match (word, policy_named(word)) {
-            ("versioned" | "versioning", _) => bucket.versioning = true,
-            (_, Some(policy)) if bucket.policy == BucketPolicy::Unset => bucket.policy = policy,
-            (_, Some(_)) => return Err(format!("bucket `{}` has two policies", bucket.name)),
-            (_, None) => {
-                return Err(format!(
-                    "bucket `{}`: `{word}` is neither a policy nor `versioning`\n\
-                     policies are none, private, download, readonly, upload, writeonly, public and readwrite",
-                    bucket.name
-                ));
-            }
-        }
-    }
-    Ok(bucket)
-}
-
-fn policy_named(word: &str) -> Option<BucketPolicy> {
-    Some(match word {
-        "none" | "private" => BucketPolicy::Private,
-        "download" | "readonly" | "read-only" => BucketPolicy::Download,
-        "upload" | "writeonly" | "write-only" => BucketPolicy::Upload,
-        "public" | "readwrite" | "read-write" => BucketPolicy::Public,
-        _ => return None,
-    })
-}
-
-/// "Bucket naming rules", Amazon S3 User Guide, and the stricter ones of MinIO, which refuses `.-` and `minio`.
-pub fn check_bucket_name(name: &str) -> Result<(), String> {
-    const PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
-    const SUFFIXES: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
-    let is_edge = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
-    let wrong = if !(3..=63).contains(&name.len()) {
-        format!("has {} characters", name.chars().count())
-    } else if let Some(odd) = name.chars().find(|&one| !is_edge(one) && one != '-' && one != '.') {
-        format!("has a `{}`", odd.escape_default())
-    } else if !name.starts_with(is_edge) || !name.ends_with(is_edge) {
-        "begins or ends with a dot or hyphen".to_owned()
-    } else if let Some(pair) = ["..", ".-", "-."].iter().find(|pair| name.contains(**pair)) {
-        format!("has `{pair}` in it")
-    } else if name.parse::<Ipv4Addr>().is_ok() {
-        "is an IP address".to_owned()
-    } else if name == "minio" {
-        "is reserved by MinIO".to_owned()
-    } else if let Some(prefix) = PREFIXES.iter().find(|prefix| name.starts_with(**prefix)) {
-        format!("begins with `{prefix}`, which is reserved")
-    } else if let Some(suffix) = SUFFIXES.iter().find(|suffix| name.ends_with(**suffix)) {
-        format!("ends with `{suffix}`, which is reserved")
-    } else {
-        return Ok(());
-    };
-    Err(format!(
-        "bucket name `{}` {wrong}\na bucket name has 3 to 63 lower-case letters, digits, dots and hyphens, and begins \
-         and ends with a letter or digit",
-        name.escape_default()
-    ))
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use url::Url;
 use super::postgres::SSL_MODES;
 use crate::environment::SecretFiles;
 use crate::exit;
-use crate::net::http;
 use crate::plan::{HttpProbe, PostgresTarget, S3Target, ServerKind, Target, Wait};
 
 /// Every form that can be waited for, one a line.
@@ -129,7 +128,7 @@ fn http(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {
         insecure_tls: false,
         root_certificate: None,
     };
-    Ok((http::shown(url), Target::Http(probe)))
+    Ok((crate::text::without_credentials(url), Target::Http(probe)))
 }
 
 fn postgres(url: &str, scheme: &str) -> Result<(String, Target), BadTarget> {

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dl_entry::plan::buckets::parse_buckets;
 use dl_entry::plan::{HttpProbe, S3Buckets, S3Target, Target};
-use dl_entry::tasks::s3_buckets::{Outcome, create_buckets, parse_buckets};
+use dl_entry::tasks::s3_buckets::{Outcome, create_buckets};
 use dl_entry::wait::parse_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

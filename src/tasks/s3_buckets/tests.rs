@@ -1,10 +1,7 @@
 use super::*;
 use crate::plan::HttpProbe;
+use crate::plan::buckets::parse_buckets;
 use crate::testing::{self, Script, Server};
-
-fn bucket(name: &str, policy: BucketPolicy, versioning: bool) -> Bucket {
-    Bucket { name: name.to_owned(), policy, versioning }
-}
 
 fn task(server: &Server, buckets: &str, timeout: Duration) -> S3Buckets {
     S3Buckets {
@@ -35,71 +32,6 @@ fn task(server: &Server, buckets: &str, timeout: Duration) -> S3Buckets {
 
 fn error_body(code: &str) -> String {
     format!("<Error><Code>{code}</Code><Message>told by the server</Message></Error>")
-}
-
-#[test]
-fn buckets_are_written_as_bitnami_takes_them() {
-    let parsed = parse_buckets("lake:public,raw:download;logs:upload:versioned plain \n own:none:versioning").unwrap();
-    let wanted = [
-        bucket("lake", BucketPolicy::Public, false),
-        bucket("raw", BucketPolicy::Download, false),
-        bucket("logs", BucketPolicy::Upload, true),
-        bucket("plain", BucketPolicy::Unset, false),
-        bucket("own", BucketPolicy::Private, true),
-    ];
-    assert_eq!(parsed, wanted);
-    assert_eq!(parse_buckets(" ,; ").unwrap(), []);
-}
-
-#[test]
-fn a_bucket_list_with_a_mistake_is_refused_with_its_reason() {
-    let cases = [
-        ("lake,lake", "bucket `lake` is listed twice"),
-        ("lake:public:none", "bucket `lake` has two policies"),
-        (
-            "lake:publik",
-            "bucket `lake`: `publik` is neither a policy nor `versioning`\n\
-             policies are none, private, download, readonly, upload, writeonly, public and readwrite",
-        ),
-        (
-            "Lake",
-            "bucket name `Lake` has a `L`\n\
-             a bucket name has 3 to 63 lower-case letters, digits, dots and hyphens, and begins and ends with a \
-             letter or digit",
-        ),
-    ];
-    for (text, told) in cases {
-        assert_eq!(parse_buckets(text).unwrap_err(), told);
-    }
-}
-
-#[test]
-fn bucket_names_follow_the_rules_of_aws_and_minio() {
-    let longest = "a".repeat(63);
-    for name in ["abc", "lake-house", "a.b.c", "123", "1.2.3", longest.as_str()] {
-        check_bucket_name(name).unwrap();
-    }
-    let too_long = "a".repeat(64);
-    let wrong = [
-        ("ab", "has 2 characters"),
-        (too_long.as_str(), "has 64 characters"),
-        ("", "has 0 characters"),
-        ("lake_house", "has a `_`"),
-        ("lakehäuser", "has a `\\u{e4}`"),
-        ("lake\nhouse", "has a `\\n`"),
-        ("-lake", "begins or ends with a dot or hyphen"),
-        ("lake.", "begins or ends with a dot or hyphen"),
-        ("la..ke", "has `..` in it"),
-        ("la.-ke", "has `.-` in it"),
-        ("10.0.0.1", "is an IP address"),
-        ("minio", "is reserved by MinIO"),
-        ("xn--lake", "begins with `xn--`, which is reserved"),
-        ("lake-s3alias", "ends with `-s3alias`, which is reserved"),
-    ];
-    for (name, reason) in wrong {
-        let told = check_bucket_name(name).unwrap_err();
-        assert!(told.lines().next().unwrap().ends_with(reason), "{told}");
-    }
 }
 
 #[test]
