@@ -41,7 +41,7 @@ fn root() -> &'static Path {
 
 /// Lines of a number, a tab and a text.
 fn texts(name: &str) -> Texts {
-    let text = std::fs::read_to_string(root().join("tests/behaviours").join(name)).unwrap();
+    let text = std::fs::read_to_string(root().join("tests/tidy").join(name)).unwrap();
     let mut texts = Texts::new();
     for line in text.lines() {
         let (number, text) = line.split_once('\t').unwrap_or_else(|| panic!("{name}: no tab in {line:?}"));
@@ -129,7 +129,7 @@ fn table(behaviours: &Texts, reasons: &Texts, claims: &Claims) -> String {
     let mut table = format!(
         "# Behaviours\n\n\
          What a container's first process and its identity are expected to do, and where each is proven. Written by \
-         `tests/behaviours` (`DL_UPDATE=1`), not by hand.\n\n\
+         `tests/tidy` (`DL_UPDATE=1`), not by hand.\n\n\
          {} of {} are tested, {partly} of these with something left out (*but*); {} do not apply; {} are not had yet.\n\n\
          | number | behaviour | test or reason |\n|---:|---|---|\n",
         claims.len(),
