@@ -3,6 +3,8 @@
 //! Real processes of the real binary, with `sh` and `sleep` as what they run. What needs a mount or another user fails
 //! without root and says so.
 
+#![allow(unsafe_code)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,7 +1,7 @@
 //! A process of the binary under test: started, listened to, signalled, and gone when the test ends.
 //!
 //! Shared by the test programs (`#[path = "../support/mod.rs"] mod support;`), each of which uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unsafe_code)]
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
