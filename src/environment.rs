@@ -215,7 +215,7 @@ pub struct SecretFiles {
     pub must_exist: bool,
 }
 
-/// What a secret file held.
+/// The content of a secret file.
 pub struct SecretText {
     pub text: String,
     /// Others than the owner and the group can read it.
@@ -232,7 +232,7 @@ impl SecretFiles {
     /// The file that stands for `name` by its mere presence, if it is there: a link that leads nowhere is.
     ///
     /// # Errors
-    /// What is wrong with the folder, said of the folder: whether the file is there cannot be seen.
+    /// Why the folder cannot be searched, as a predicate of the folder: the file may or may not exist.
     pub fn path_for(&self, name: &str) -> Result<Option<PathBuf>, String> {
         let Some(directory) = self.directory.as_ref().filter(|_| self.must_exist) else { return Ok(None) };
         let path = directory.join(name.to_lowercase());
@@ -254,7 +254,7 @@ impl SecretFiles {
     /// Reads one secret: at most 1 MiB of UTF-8 without NUL, less exactly one newline at the end.
     ///
     /// # Errors
-    /// What is wrong with the file, said of the file; never its content.
+    /// Why the file is refused, as a predicate of the file; never its content.
     pub fn read(&self, path: &Path) -> Result<SecretText, String> {
         let who = || format!("uid {}", nix::unistd::geteuid());
         let file = read::open(path)

@@ -77,7 +77,7 @@ impl Prepared {
     }
 }
 
-/// What is looked at, and how.
+/// The inputs of an evaluation, and how they are read.
 #[derive(Debug, Default)]
 pub struct Request<'a> {
     /// `--service`.
@@ -111,7 +111,7 @@ fn service_name(argument: Option<&str>, own: &Own) -> Result<String, Failure> {
     }
     let names = registry::names(Path::new(registry::FOLDER)).map_err(|error| Failure::new(exit::USAGE, error))?;
     let names = names.join(", ");
-    Err(Failure::new(exit::USAGE, format!("no service is named\n  say --service NAME or set DL_SERVICE: {names}")))
+    Err(Failure::new(exit::USAGE, format!("no service given\n  use --service NAME or set DL_SERVICE: {names}")))
 }
 
 /// Empty where the image has no such file.

@@ -1,4 +1,4 @@
-//! What the outside may know: where a start has got to, whether the service is ready, and a few numbers.
+//! Public state: the phase of the start, whether the service is ready, and a few figures.
 //!
 //! Owns the shared state (`Health`), the answers made from it and the addresses; `server` speaks HTTP, `metrics`
 //! writes OpenMetrics, `client` is `dl-entry health`. Must not act on the service, must not wake up when nobody asks,
@@ -81,7 +81,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What dl-entry knows about itself and the service. A clone is the same state.
+/// The state of dl-entry and the service. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Health {
     state: Arc<Mutex<State>>,
@@ -228,7 +228,7 @@ impl State {
     }
 }
 
-/// What a probe of a container runtime asks.
+/// The question of a container runtime's probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     /// `/livez`: is a restart the only thing that helps?
@@ -306,7 +306,7 @@ impl Report {
 
 // ---- the address -----------------------------------------------------------------------------------------------
 
-/// What `DL_HEALTH_ADDR` may be.
+/// The accepted values of `DL_HEALTH_ADDR`.
 pub(crate) const ACCEPTED_ADDRESSES: &str =
     "0.0.0.0:9190, [::]:9190, 127.0.0.1:9190, :9190 (ports from 1 to 65535) or off";
 

@@ -1,4 +1,4 @@
-//! What dl-entry says while it works: one line per event on stderr, for people or as JSON.
+//! The log: one line per event on stderr, for people or as JSON.
 //!
 //! Owns the format of a line, the current phase and the panic message. Must never write to stdout, which is the
 //! service's, never let a secret through (`secrets` sees every line), never let one event become two lines, and never

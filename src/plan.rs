@@ -1,4 +1,4 @@
-//! What will happen, as plain data: the files, directories, waits, tasks, command, probes and stop ladder of one service.
+//! The plan of a start as plain data: the files, directories, waits, tasks, command, probes and stop ladder of one service.
 //!
 //! Nothing here acts and nothing here knows where a value came from. `contract` says what a plan is made from,
 //! `render` fills `Plan::files`, and `write`, `wait`, `supervise` and `health` each carry out their own part.
@@ -27,7 +27,7 @@ pub struct Plan {
     pub tasks: Vec<Task>,
     /// The service itself.
     pub command: CommandLine,
-    /// What tells that the service is ready.
+    /// The readiness probe.
     pub ready: Vec<Probe>,
     /// How long it must have told so before the service is first ready.
     pub settle: Duration,
@@ -55,14 +55,14 @@ pub struct RenderedFile {
 /// One dependency, and how long it may take.
 #[derive(Debug, Clone)]
 pub struct Wait {
-    /// What the operator calls it: the URL without credentials, or the path.
+    /// The operator's name for it: the URL without credentials, or the path.
     pub name: String,
     pub target: Target,
     /// Own deadline, counted from the start of the wait; the total one is `DL_WAIT_TIMEOUT`.
     pub timeout: Option<Duration>,
 }
 
-/// What a dependency speaks.
+/// The protocol of a dependency.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// A connection is accepted.
@@ -94,7 +94,7 @@ pub struct PostgresTarget {
     /// libpq's `sslmode`: `disable`, `prefer`, `require`, `verify-ca`, `verify-full`.
     pub sslmode: String,
     pub root_certificate: Option<PathBuf>,
-    /// What is looked for once the login succeeded; nothing is asked where this is empty.
+    /// Tables to look for after the login; if empty, nothing is asked.
     pub refused: Vec<RefusedTables>,
     /// Where tables are looked up; `None` leaves that to the server.
     pub search_path: Option<String>,
@@ -169,7 +169,7 @@ pub struct HttpProbe {
     pub root_certificate: Option<PathBuf>,
 }
 
-/// What must be found at a JSON pointer.
+/// The value expected at a JSON pointer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JsonExpectation {
     Equals(serde_json::Value),
@@ -237,7 +237,7 @@ pub enum BucketPolicy {
 /// Where a program is looked for when there is no PATH: Docker's own default.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What is executed. Secrets are in `environment` only where the contract exports them.
+/// The command to execute. `environment` has a secret only if the contract exports it.
 #[derive(Clone)]
 pub struct CommandLine {
     /// Program first; looked up in the child's own PATH when it has no slash.
@@ -254,7 +254,7 @@ pub struct StopRung {
     pub within: Duration,
 }
 
-/// What a rung does.
+/// The action of a rung.
 #[derive(Debug, Clone)]
 pub enum StopAction {
     /// A signal number to the service's process group.

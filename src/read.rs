@@ -42,7 +42,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// The content of a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// What keeps it from being read, said of the file.
+/// Why the file cannot be read, as a predicate of the file.
 pub fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_regular(path)?.take(limit + 1).read_to_end(&mut bytes)?;
@@ -60,7 +60,7 @@ pub fn text(path: &Path, limit: u64) -> io::Result<String> {
     String::from_utf8(bytes(path, limit)?).map_err(|_| io::Error::other("it is not UTF-8 text"))
 }
 
-/// What a file is that is no regular one.
+/// The kind of a file that is not a regular one.
 pub fn kind(metadata: &std::fs::Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     match () {

@@ -70,22 +70,22 @@ struct Job<'f> {
     path: String,
     /// The group it is about, and the item's name in lower case.
     item: Option<(&'f Group, String)>,
-    /// What the operator's passthrough adds to it.
+    /// Additions from the operator's passthrough.
     additions: Additions,
 }
 
 /// A file's text that says what was meant, and how that was found out.
 struct Proven {
     text: String,
-    /// What it says, in order.
+    /// Its entries, in order.
     entries: Vec<(String, String)>,
-    /// What the template says, with tokens for `values`.
+    /// The rendered template, with tokens for `values`.
     tokens: Vec<Entry>,
     values: Vec<String>,
 }
 
 impl Proven {
-    /// What the template has of its own under `key`.
+    /// The template's own value of `key`.
     fn own<'p>(&'p self, key: &'p str) -> impl Iterator<Item = &'p Entry> {
         self.tokens.iter().filter(move |entry| put_back(&entry.key, &self.values) == key)
     }
@@ -470,7 +470,7 @@ impl<'a> Renderer<'a> {
         Problem::error(variables, message).accepted(format!("{new} alone"))
     }
 
-    /// What is said of a key that another file's table has.
+    /// The message for a key of another file's table.
     fn elsewhere(&self, job: &Job, key: &str) -> Option<(String, String)> {
         let others = job.file.keys.iter().flat_map(|keys| &keys.elsewhere);
         let mut fitting =
@@ -536,13 +536,13 @@ fn mistake(what: &str, reason: String) -> Problem {
     Problem::error(what, reason).with_status(crate::exit::TEMPLATE)
 }
 
-/// What these variables hold has no way to be written in the file.
+/// The values of these variables cannot be written in the file.
 fn refusal(job: &Job, variables: &[String], reason: &str) -> Problem {
     let format = job.format.name();
     if variables.is_empty() {
         return mistake(&job.path, format!("would hold {reason}, which no file of format {format} can"));
     }
-    let message = format!("holds {reason}, which {} (format {format}) has no way to say", job.path);
+    let message = format!("contains {reason}, which cannot be written in {} (format {format})", job.path);
     Problem::error(variables.join(", "), message).accepted(format!("the value without {reason}"))
 }
 
@@ -610,7 +610,7 @@ fn without(format: Format, text: &str, additions: &Additions, path: &str) -> Res
 
 // --- escaping -----------------------------------------------------------------------------------------------------
 
-/// What `{{ value }}` prints.
+/// The text that `{{ value }}` prints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Mode {
     #[default]
@@ -624,7 +624,7 @@ struct Escaping {
     format: Option<Format>,
     mode: Mode,
     values: Vec<String>,
-    /// What cannot be written in this format, and the value that holds it.
+    /// The text that this format cannot express, and the value that contains it.
     refused: Option<(&'static str, String)>,
 }
 
@@ -761,15 +761,14 @@ mod tests {
     fn a_value_that_cannot_be_written_is_named_by_its_variable() {
         let password = format!("{SECRET}\n");
         let pairs = [PG[0], PG[1], ("TRINO_CATALOG_PG_CONNECTION_PASSWORD", &password), ("TRINO_VERSION", "476")];
-        let what = "holds a control character at the beginning or the end, which \
-                    /run/dl/trino/etc/catalog/pg.properties (format airlift) has no way to say";
+        let what = "contains a control character at the beginning or the end, which cannot be \
+                    written in /run/dl/trino/etc/catalog/pg.properties (format airlift)";
         assert_eq!(said("trino", &pairs), [format!("error: TRINO_CATALOG_PG_CONNECTION_PASSWORD {what}")]);
-        let what =
-            "holds a character beyond ASCII, which /run/dl/nessie/jvm.options (format jvm-options) has no way to say";
+        let what = "contains a character beyond ASCII, which cannot be written in /run/dl/nessie/jvm.options (format jvm-options)";
         assert_eq!(said("nessie", &[("JAVA_OPTS_APPEND", "-Da=b -Dc=ü")]), [format!("error: JAVA_OPTS_APPEND {what}")]);
         let pairs = [PG[0], PG[1], ("TRINO_CATALOG_PG__a.secret-key", "x1y2z3\n")];
         assert!(
-            said("trino", &pairs)[0].starts_with("error: TRINO_CATALOG_PG__a.secret-key holds a control character")
+            said("trino", &pairs)[0].starts_with("error: TRINO_CATALOG_PG__a.secret-key contains a control character")
         );
     }
 

@@ -26,7 +26,7 @@ pub struct Problem {
     /// Names, separated by a comma and a blank.
     pub variable: String,
     pub severity: Severity,
-    /// What is wrong, said of the variable: "is not a port".
+    /// The problem, as a predicate of the variable: "is not a port".
     pub message: String,
     pub accepted: Option<String>,
     /// "environment", the file's path, "default".
@@ -63,7 +63,7 @@ impl Problem {
         }
     }
 
-    /// What would have been right.
+    /// The accepted values.
     pub fn accepted(mut self, accepted: impl Into<String>) -> Problem {
         self.accepted = Some(accepted.into()).filter(|text| !text.is_empty());
         self
@@ -75,7 +75,7 @@ impl Problem {
         self
     }
 
-    /// What is wrong, on one line.
+    /// The problem on one line.
     pub fn line(&self) -> String {
         format!("{} {}", one_line(&self.variable), one_line(&self.message))
     }
@@ -130,12 +130,12 @@ pub fn status(problems: &[Problem]) -> u8 {
 pub fn text(service: &str, problems: &[Problem]) -> String {
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let headline = match (count(Severity::Error), count(Severity::Warning)) {
-        (0, 0) => format!("the environment of {service} is right"),
-        (0, warnings) => format!("the environment of {service} is right, with {}", several(warnings, "warning")),
-        (errors, 0) => format!("the environment of {service} has {}", several(errors, "problem")),
+        (0, 0) => format!("{service}: environment is valid"),
+        (0, warnings) => format!("{service}: environment is valid, with {}", several(warnings, "warning")),
+        (errors, 0) => format!("{service}: environment has {}", several(errors, "problem")),
         (errors, warnings) => {
             let (errors, warnings) = (several(errors, "problem"), several(warnings, "warning"));
-            format!("the environment of {service} has {errors} and {warnings}")
+            format!("{service}: environment has {errors} and {warnings}")
         }
     };
     let mut lines = vec![headline];
@@ -175,7 +175,7 @@ mod tests {
         ];
         assert_eq!(
             text("a", &problems),
-            "the environment of a has 2 problems and 1 warning\n  \
+            "a: environment has 2 problems and 1 warning\n  \
              1. A_PORT is not a port\n     accepted: a port, 1 to 65535\n     from: environment\n  \
              2. B is required\n  \
              warning: A_PROT is not a variable of a: did you mean A_PORT?"

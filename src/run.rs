@@ -41,10 +41,10 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(900);
 /// Pauses between two questions to a service that is starting: short at first, then longer.
 const PROBE_PAUSES: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
-/// What a program run without a contract gets to end after SIGTERM, unless `DL_STOP_TIMEOUT` says otherwise.
+/// Time to end after SIGTERM for a program run without a contract, unless `DL_STOP_TIMEOUT` is set.
 const PROGRAM_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What `dl-entry run` was asked for on its command line.
+/// The command line of `dl-entry run`.
 #[derive(Debug)]
 pub struct Asked<'a> {
     /// `None`: `DL_SERVICE`, or the image's own.
@@ -157,7 +157,7 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
 /// `dl-entry wait`: 0 once every dependency answers.
 ///
 /// # Errors
-/// What is still missing at the deadline, or a URL that is none.
+/// Dependencies still missing at the deadline, or an invalid URL.
 pub fn wait(urls: &[String], timeout: Option<&str>, mut signals: Signals) -> Result<u8, Failure> {
     let own = own_settings(&Environment::of_process())?;
     log::set_phase("waiting");
@@ -255,7 +255,7 @@ fn stop_if_asked(signals: &mut Signals) -> Result<(), Failure> {
     }
 }
 
-/// Who the service runs as; `None` where we are not root and stay who we are.
+/// The user the service runs as; `None` if this process is not root and keeps its own.
 fn identity(user: &str) -> Result<Option<Identity>, Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
@@ -361,7 +361,7 @@ fn with_identity(
         .map_err(|error| Failure::new(error.status(), error))?;
     let name = names.as_ref().map_or(identity.name.as_str(), Names::name);
     for (name, value) in [("HOME", home.as_os_str()), ("USER", OsStr::new(name)), ("LOGNAME", OsStr::new(name))] {
-        // Who has no name keeps the one that was given, unless it is root's.
+        // A user without a name keeps the inherited HOME, USER and LOGNAME, unless they are root's.
         environment.retain(|(other, inherited)| other != name || value.is_empty() && inherited != "root");
         if !value.is_empty() {
             environment.push((name.into(), value.to_owned()));
@@ -382,7 +382,7 @@ fn home<'a>(environment: &'a [(OsString, OsString)], identity: &'a Identity, run
     }
 }
 
-/// Answers lookups of names; for ever silent where there is nothing to answer.
+/// Answers lookups of names; never completes if there is nothing to answer.
 async fn answer_names(names: Option<Names>) -> std::convert::Infallible {
     match names {
         None => std::future::pending().await,
@@ -585,7 +585,7 @@ fn questions(plan: &Plan) -> Vec<(String, bool, Option<&Path>)> {
     ready.chain(tasks).chain(rungs).collect()
 }
 
-/// Serves the endpoints until the program ends; without an address, for ever silent.
+/// Serves the endpoints until the program ends; without an address it never completes.
 async fn serve(
     listener: Option<std::net::TcpListener>,
     health: &Health,

@@ -49,7 +49,7 @@ pub struct Secrets {
     known: Arc<RwLock<Known>>,
 }
 
-/// What is looked for.
+/// The values to find.
 #[derive(Default)]
 struct Known {
     names: Vec<String>,
@@ -652,7 +652,7 @@ mod tests {
             }
         }
 
-        /// What is left is what the format puts around a value.
+        /// Only the format's own text around the value remains.
         #[test]
         fn no_format_of_ours_writes_a_secret_that_is_not_found(
             value in "[^\0]{4,24}|[ -~]{4,24}|[\\\\$ {}:A-C]{4,12}|[a-z]{6}\\$\\{[a-z]{6}| [a-z]{8} "

@@ -51,7 +51,7 @@ pub struct Options {
     pub secrets: SecretFiles,
     /// `/run/dl` or its fallback.
     pub run_dir: PathBuf,
-    /// What the operator put after the command.
+    /// The operator's arguments.
     pub arguments: Vec<String>,
     pub container: Container,
 }
@@ -93,7 +93,7 @@ pub struct Setting {
 #[derive(Debug)]
 pub struct Settings {
     pub settings: Vec<Setting>,
-    /// What expressions and templates see.
+    /// The values visible to expressions and templates.
     pub context: Context,
     /// Keys the operator added, by the passthrough they are from: `config`, or `catalog.lake.properties`.
     pub additions: BTreeMap<String, Additions>,
@@ -103,7 +103,7 @@ pub struct Settings {
     pub open: Vec<(String, String)>,
     /// Short secrets inside other values, with what stands around them.
     pub places: Vec<(String, String)>,
-    /// What the service's environment starts from: undeclared variables and exported ones.
+    /// The base of the service's environment: undeclared variables and exported ones.
     pub inherited: Vec<(OsString, OsString)>,
 }
 
@@ -299,7 +299,7 @@ impl<'a> Loader<'a> {
         kind.parse(text).map_err(|rejection| (rejection.what, either(rejection.accepted)))
     }
 
-    /// What an operator who set nothing has to know: the memory that a default is worked out from.
+    /// The memory from which defaults are computed, for operators who set nothing.
     fn said_of_memory(&self, variable: &Variable, source: &Source) -> String {
         let default = variable.default.as_ref().filter(|_| *source == Source::Default);
         if !default.is_some_and(|default| default.0.contains("container.memory")) {
@@ -396,7 +396,7 @@ fn health_port(environment: &Environment) -> Option<u16> {
     address.rsplit_once(':')?.1.parse().ok()
 }
 
-/// What a percentage is of, and the percentage, where the text is one and the variable takes it.
+/// The base of a percentage and the percentage, if the text is one and the variable accepts it.
 fn percentage<'v, 't>(variable: &'v Variable, text: &'t str) -> Option<(&'v str, &'t str)> {
     let text = text.trim();
     variable.percent_of.as_deref().filter(|_| text.ends_with('%')).map(|whole| (whole, text))
@@ -608,8 +608,8 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         assert_eq!(number(&settings, "heap"), Some(1363 << 20));
         for (text, why) in [
-            ("1%", "comes to 40m, which is out of range"),
-            ("0%", "comes to 0, which is out of range"),
+            ("1%", "amounts to 40m, outside the allowed range"),
+            ("0%", "amounts to 0, outside the allowed range"),
             ("1e1%", "is not a percentage, 0% to 100%"),
             ("+10%", "is not a percentage, 0% to 100%"),
             ("%", "is not a percentage, 0% to 100%"),
@@ -656,8 +656,8 @@ mod tests {
     #[test]
     fn known_and_short_secrets_are_errors_that_can_be_allowed() {
         for (bad, why) in [
-            ("minioadmin", "is no secret: it is a well-known default"),
-            ("CHANGE_ME_SECURE_PASSWORD", "is no secret: it is a placeholder"),
+            ("minioadmin", "is not a safe secret: it is a well-known default"),
+            ("CHANGE_ME_SECURE_PASSWORD", "is not a safe secret: it is a placeholder"),
             ("prefix_$(openssl rand -hex 12)", "contains a reference that nothing expanded, ${…} or $(…)"),
             ("short", "is shorter than a secret must be"),
         ] {

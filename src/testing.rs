@@ -10,7 +10,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// What the server does with one connection.
+/// The server's behaviour on one connection.
 #[derive(Clone)]
 pub enum Script {
     Answer(Vec<u8>),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What a variable must look like.
+/// The type of a variable.
 #[derive(Debug, Clone)]
 pub enum ValueType {
     Bool,
@@ -77,7 +77,7 @@ pub enum ValueType {
     },
 }
 
-/// What a JSON document must be at its top.
+/// The required top level of a JSON document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonShape {
     Any,
@@ -85,7 +85,7 @@ pub enum JsonShape {
     Array,
 }
 
-/// What must be at a path before the service starts.
+/// The entry required at a path before the service starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exists {
     Unchecked,
@@ -122,7 +122,7 @@ pub struct Rejection {
 const KIB: u64 = 1024;
 
 impl ValueType {
-    /// What is accepted, for people: "a duration: 60s, 2m or 1h30m".
+    /// The accepted values in words: "a duration: 60s, 2m or 1h30m".
     pub fn accepted(&self) -> String {
         match self {
             ValueType::Bool => "true or false (yes/no, on/off, 1/0)".into(),
@@ -151,7 +151,7 @@ impl ValueType {
             ValueType::Hostport { port: Some(port) } => format!("host:port, or host for port {port}"),
             ValueType::Hostport { port: None } => "host:port".into(),
             ValueType::List { item } => format!("a comma-separated list, each {}", item.accepted()),
-            ValueType::Words => "words separated by blanks; quote a word that holds one".into(),
+            ValueType::Words => "space-separated words; quote words that contain spaces".into(),
             ValueType::Enum { values, .. } => format!("one of {}", values.join(", ")),
             ValueType::Path { exists } => match exists {
                 Exists::Unchecked => "an absolute path".into(),
@@ -241,7 +241,7 @@ impl ValueType {
                     return Err(reject("is too short"));
                 }
                 let matches = pattern.as_deref().is_none_or(|pattern| whole_match(pattern, text));
-                matches.then(|| Value::Text(text.into())).ok_or_else(|| reject("has a form that is not accepted"))
+                matches.then(|| Value::Text(text.into())).ok_or_else(|| reject("has an invalid format"))
             }
             ValueType::Identifier => {
                 is_identifier(word).then(|| Value::Text(word.into())).ok_or_else(|| reject("is not a plain name"))
@@ -274,7 +274,7 @@ impl ValueType {
         };
         let value = Value::Size(bytes);
         let reject = || Rejection {
-            what: format!("comes to {}, which is out of range", self.show(&value)),
+            what: format!("amounts to {}, outside the allowed range", self.show(&value)),
             accepted: self.accepted(),
         };
         within(bytes, min, max).map(Value::Size).ok_or_else(reject)
@@ -580,7 +580,7 @@ fn without_port(host: &str) -> &str {
     host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(host, _)| host)
 }
 
-/// What no client accepts in a URL's host. An underscore passes where the host is looked up by a driver of its own:
+/// Characters that no client accepts in a URL's host. An underscore passes where the host is looked up by a driver of its own:
 /// java.net.URI, which reads the others, sees no host in it (RFC 3986 section 3.2.2, RFC 1123 section 2.1).
 fn host_mistake(scheme: &str, host: &str) -> Option<String> {
     let is_uri = matches!(scheme, "http" | "https" | "thrift" | "ws" | "wss");

@@ -36,7 +36,7 @@ pub(crate) const ATTEMPT: Duration = Duration::from_secs(5);
 /// The last attempt begins this long before the deadline, so that a late dependency is still seen.
 const LAST_ATTEMPT_BEFORE_END: Duration = Duration::from_millis(200);
 
-/// What changed for one dependency.
+/// A change in the state of one dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress<'a> {
     /// The first failure, or another error than before.
@@ -62,7 +62,7 @@ pub struct Pending {
     pub set_by: &'static str,
 }
 
-/// What ended the wait.
+/// Why the wait ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The time for all of them (`DL_WAIT_TIMEOUT` or `--timeout`) is over.

@@ -53,7 +53,7 @@ const LONGEST_OLD: u64 = 16 << 20;
 /// User and group of the service; `None` leaves everything to whoever we are.
 pub type Owner = Option<(u32, u32)>;
 
-/// What became of one file.
+/// The outcome for one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     pub path: PathBuf,
@@ -76,7 +76,7 @@ pub enum Outcome {
 }
 
 impl Written {
-    /// What the operator should know about this file, if anything.
+    /// A note for the operator about this file, if any.
     pub fn warning(&self) -> Option<String> {
         let path = self.path.display();
         match &self.outcome {
@@ -280,7 +280,7 @@ fn folder_of(path: &Path) -> &Path {
 
 // ---- errors ----------------------------------------------------------------------------------------------------
 
-/// What could not be written, and why. Exit status 73.
+/// The operation that failed, and why. Exit status 73.
 #[derive(Debug)]
 pub enum WriteError {
     /// A file cannot be written; the old one is as it was.
@@ -344,7 +344,7 @@ impl fmt::Display for WriteError {
             ),
             WriteError::Leftover { path, source } => write!(
                 f,
-                "cannot remove {}, which an earlier configuration had and this one has not: {}\n  \
+                "cannot remove {}, left over from the previous configuration: {}\n  \
                  remove it: the service would use it",
                 path.display(),
                 reason(*source)

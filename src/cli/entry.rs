@@ -54,7 +54,7 @@ fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {
         Command::Init(arguments) => run::program(&arguments.command, signals),
         Command::Program(words) => run::program(&words, signals),
         Command::Wait(arguments) => run::wait(&arguments.urls, arguments.timeout.as_deref(), signals),
-        // What only looks ends by a signal as any program does.
+        // Subcommands that only look end on a signal as any program does.
         looking => {
             signals.restore();
             match looking {

@@ -105,7 +105,7 @@ impl Explanation<'_> {
         self.paragraph(rule, "    ");
     }
 
-    /// What a passthrough's values may refer to, where they become lines of a file as they are.
+    /// The references accepted in a passthrough whose values become lines of a file unchanged.
     fn describe_references(&mut self, place: &str) {
         let extended = self.package.contract.files.iter().find(|file| file.extend.as_deref() == Some(place));
         let format = extended.and_then(|file| Format::from_name(&file.format));

@@ -17,7 +17,7 @@ use crate::secrets::detect::{is_secret, secrets_within};
 use crate::secrets::{Secrets, is_too_short};
 use crate::write;
 
-/// What is known of the files of one service.
+/// The files of one service, with their secrets.
 pub(crate) struct Shown {
     formats: BTreeMap<PathBuf, Format>,
     secrets: Secrets,

@@ -23,7 +23,7 @@ const FORMATS: [&str; 12] = [
     "plain",
 ];
 
-/// What every expression knows beside the contract's own names.
+/// Names known to every expression besides the contract's own.
 const BUILT_IN: [&str; 9] = [
     "etc",
     "run_dir",

@@ -70,7 +70,7 @@ pub fn heap(options: &[String], memory: u64) -> Option<u64> {
     size.or_else(|| share().map(|percent| (memory as f64 * percent / 100.0) as u64 >> 20 << 20))
 }
 
-/// What `-Xms` and `-XX:InitialHeapSize` ask for, in bytes.
+/// The initial heap that `-Xms` and `-XX:InitialHeapSize` set, in bytes.
 pub fn initial_heap(options: &[String]) -> Option<u64> {
     last_size(options, ["-Xms", "-XX:InitialHeapSize="])
 }

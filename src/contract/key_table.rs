@@ -46,7 +46,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// What a version of the service makes of a key.
+/// How a version of the service treats a key.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Valid,
@@ -80,7 +80,7 @@ impl<'a> Table<'a> {
         Ok(Table { rows, patterns, versions })
     }
 
-    /// What `version` of the service makes of `key`.
+    /// How `version` of the service treats `key`.
     pub fn judge(&self, key: &str, version: &str) -> Verdict {
         let Some(row) = self.row(key) else { return Verdict::Unlisted };
         let note = if row.note.is_empty() { String::new() } else { format!(": {}", row.note) };

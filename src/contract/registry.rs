@@ -95,7 +95,7 @@ pub fn names(folder: &Path) -> Result<Vec<String>, CatalogueError> {
     Ok(names)
 }
 
-/// What is in a folder; nothing where there is none.
+/// The entries of a folder; none if it does not exist.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
     let listed = match std::fs::read_dir(folder) {
         Err(error) if is_absence(&error) => return Ok(vec![]),

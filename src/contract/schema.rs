@@ -68,7 +68,7 @@ pub struct Contract {
     pub child: Child,
 }
 
-/// What runs. An image's own contract that extends a built-in one may leave out `name`, `summary` and `command`.
+/// The command. An image's own contract that extends a built-in one may leave out `name`, `summary` and `command`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Service {
@@ -95,7 +95,7 @@ pub struct Service {
     /// User the service runs as when dl-entry is started as root, as `docker run --user` takes it.
     #[serde(default = "default_user")]
     pub user: String,
-    /// What an operator needs to know before the first start; shown by `explain`.
+    /// Notes for operators before the first start; shown by `explain`.
     #[serde(default)]
     pub doc: String,
 }
@@ -205,7 +205,7 @@ pub struct Variable {
     pub max: Option<Text>,
     /// Regular expression the whole text must match.
     pub pattern: Option<String>,
-    /// What the pattern means, for people.
+    /// The accepted values in words.
     pub accepted: Option<String>,
     pub min_length: Option<usize>,
     /// Port of a `hostport` that names none.
@@ -275,7 +275,7 @@ pub enum Export {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Group {
-    /// What one instance is called in expressions and messages: `catalog`.
+    /// The name of one instance in expressions and messages: `catalog`.
     pub name: String,
     /// The list of all instances in expressions: `catalogs`. Each has `name` (lower case), `did_you_mean` (as in the names of
     /// its variables) and its variables' keys.
@@ -317,13 +317,13 @@ pub struct Passthrough {
     pub doc: String,
 }
 
-/// What a value must look like.
+/// The accepted form of a value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Form {
     /// Regular expression the whole text must match.
     pub pattern: String,
-    /// What the pattern means, for people.
+    /// The accepted values in words.
     pub accepted: String,
 }
 
@@ -348,10 +348,10 @@ pub struct Family {
     /// Pairs of keys of which none is of use alone.
     #[serde(default)]
     pub together: Vec<[String; 2]>,
-    /// What a name is that has none of the keys.
+    /// The problem of a name that has none of the keys.
     #[serde(default = "warning")]
     pub unknown: UnknownKey,
-    /// What the service makes of a mistake: `which turns LDAP off`.
+    /// The effect of a mistake on the service: `which turns LDAP off`.
     pub consequence: Option<String>,
 }
 
@@ -410,7 +410,7 @@ pub struct Check {
     pub variables: Vec<String>,
     /// Expression: what is wrong.
     pub message: String,
-    /// What to do.
+    /// The remedy.
     pub accepted: Option<String>,
     /// `error` (default), `warning`, or `insecure` (an error that DL_ALLOW_INSECURE makes a warning).
     #[serde(default)]
@@ -475,7 +475,7 @@ pub struct Keys {
     pub table: String,
     /// Expression.
     pub version: String,
-    /// What a key is that the table does not have at all.
+    /// The problem of a key that the table does not have.
     #[serde(default)]
     pub unknown: UnknownKey,
     /// Condition: elsewhere a key that the table does not have is allowed.
@@ -494,11 +494,11 @@ pub struct Elsewhere {
     pub table: String,
     /// Said of the key: `is a key of the server, and no catalog starts with it`.
     pub message: String,
-    /// What stands before the key where it belongs: `TRINO_CONFIG__`.
+    /// The prefix of the key where it belongs: `TRINO_CONFIG__`.
     pub prefix: String,
 }
 
-/// What to do about a key that is in no table.
+/// How to treat a key that is in no table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnknownKey {
@@ -671,7 +671,7 @@ pub struct Stop {
     pub within: String,
 }
 
-/// What the service's environment is made of.
+/// The parts of the service's environment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Child {
@@ -683,7 +683,7 @@ pub struct Child {
     pub pass: Vec<String>,
 }
 
-/// What a service may be asked to stop with (signal(7)).
+/// The signals that may ask a service to stop (signal(7)).
 const SIGNALS: [&str; 31] = [
     "SIGHUP",
     "SIGINT",

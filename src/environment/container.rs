@@ -7,7 +7,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
-/// What expressions know as `container`.
+/// The values of `container` in expressions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Container {
     /// Bytes the processes here may use: the tightest cgroup limit, or the machine's memory.
@@ -196,7 +196,7 @@ fn own_address() -> Option<String> {
 mod tests {
     use super::*;
 
-    /// What `look` makes of a file system with these files.
+    /// The result of `look` on a file system with these files.
     fn look<T>(files: &[(&str, &str)], look: fn(&Path) -> T) -> T {
         static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -15,7 +15,7 @@ use crate::identity::name_service;
 use crate::report::Problem;
 use crate::value::{Exists, Value, ValueType};
 
-/// What operators set of dl-entry itself.
+/// dl-entry's own settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Own {
     /// `DL_SERVICE`: the service to run, where the image does not say.
@@ -194,7 +194,7 @@ impl Reader {
         self.value(name, kind, text).map(|value| value.to_string())
     }
 
-    /// What is rendered goes where the path says, also below another root.
+    /// Rendered files go where the path says, also below another root.
     fn run_dir(&mut self, kind: &ValueType, text: Option<String>) -> Option<PathBuf> {
         let path = PathBuf::from(self.text("DL_RUN_DIR", kind, text)?);
         if path.components().any(|part| part == Component::ParentDir) {

@@ -121,7 +121,7 @@ fn escaped(label: &str) -> String {
 
 // ---- proc(5) ---------------------------------------------------------------------------------------------------
 
-/// What proc(5) said of the service and of ourselves.
+/// Figures from proc(5) of the service and of this process.
 #[derive(Debug)]
 pub(super) struct Measured {
     at: Instant,
@@ -136,7 +136,7 @@ impl Measured {
     }
 }
 
-/// What the service uses at this moment.
+/// Current resource use of the service.
 #[derive(Debug)]
 struct Usage {
     resident_bytes: Option<u64>,

@@ -62,7 +62,7 @@ pub enum Mode {
 /// Why a name cannot be given.
 #[derive(Debug)]
 pub enum NamesError {
-    /// Nobody can be told the name.
+    /// The name cannot be served.
     Unheard { uid: u32, source: io::Error },
     /// `DL_USER_NAME` is the name of somebody else.
     Taken { name: String, uid: u32 },
@@ -111,7 +111,7 @@ impl Drop for Socket {
     }
 }
 
-/// Who is to be named: `identity` with a name, if its uid or its gid has no entry and one is wanted.
+/// The user to name: `identity` with a name, if its uid or gid has no entry and a name is wanted.
 fn nameless(mode: Mode, name: Option<&str>, identity: &Identity) -> Result<Option<Identity>, NamesError> {
     let wanted = match mode {
         Mode::Auto => in_container(),

@@ -19,7 +19,7 @@ use crate::pid1::sys;
 /// `NGROUPS_MAX` of the kernel (limits.h).
 const MOST_GROUPS: usize = 65_536;
 
-/// Who the service runs as.
+/// The user the service runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub uid: u32,
@@ -39,7 +39,7 @@ pub struct Unprivileged {
 }
 
 impl Unprivileged {
-    /// Who we are now.
+    /// The current user.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -108,7 +108,7 @@ impl Kind {
         }
     }
 
-    /// What every id of this namespace stands for outside.
+    /// The mapping of this namespace's ids to those outside.
     fn map(self) -> &'static str {
         match self {
             Kind::User => "/proc/self/uid_map",

@@ -24,7 +24,7 @@ const LOOKUP: Duration = Duration::from_millis(3500);
 /// The most that is repeated of what the other side says, characters.
 const LONGEST_WORDS: usize = 200;
 
-/// What getaddrinfo(3) says through std, before the part that differs between C libraries.
+/// The beginning of std's text for an error of getaddrinfo(3); the rest differs between C libraries.
 const LOOKUP_FAILED: &str = "failed to lookup address information: ";
 
 /// The addresses of a name, in the order the system prefers them; looked up anew each time.

@@ -39,7 +39,7 @@ pub struct Unmet {
     pub reason: Reason,
 }
 
-/// What came instead of the expected answer.
+/// Why an answer is not the expected one.
 #[derive(Debug)]
 pub enum Reason {
     /// The question cannot be asked: a URL, method or header that is none. Trying again changes nothing.

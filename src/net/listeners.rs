@@ -21,7 +21,7 @@ use crate::plan::HttpProbe;
 /// `st` of a socket that listens (include/net/tcp_states.h). In the table they come before all others.
 const LISTENS: &str = "0A";
 
-/// What is known of the sockets that listen here.
+/// The listening sockets of this network namespace.
 #[derive(Debug, Default)]
 pub struct Listeners {
     /// Inodes of those found to be the service's, so that its descriptors are looked through once.

@@ -24,7 +24,7 @@ use crate::net::connect;
 use crate::read;
 use crate::threads;
 
-/// What a server's certificate must prove.
+/// The required proof of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verification {
     /// A trusted issuer and the name asked for.
@@ -70,7 +70,7 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// What is believed, and the configuration that believes it.
+/// The trusted roots, and the configuration made of them.
 type Known = Vec<((Verification, Option<PathBuf>), ClientConfig)>;
 
 fn known() -> MutexGuard<'static, Known> {
@@ -180,7 +180,7 @@ fn add_root(roots: &mut RootCertStore, path: &Path) -> Result<Vec<CertificateDer
     if added.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(added) }
 }
 
-/// What a failed handshake means, for an operator.
+/// A failed handshake in words for an operator.
 pub fn reason(error: &rustls::Error) -> String {
     use rustls::Error::{InvalidCertificate, InvalidMessage as Garbled};
     match error {

@@ -1,9 +1,9 @@
-//! Who descends from whom, by proc_pid_stat(5). Reads and never acts; where `/proc` is hidden, there is nobody.
+//! The process tree, from proc_pid_stat(5). Reads and never acts; where `/proc` is hidden, there is nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// What is asked of a process.
+/// The fields read of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
     pub parent: i32,

@@ -131,7 +131,7 @@ fn is_of_our_own_writing(information: &siginfo) -> bool {
     information.ssi_signo as i32 == libc::SIGPIPE && information.ssi_pid == std::process::id()
 }
 
-/// What `await_readable` saw first.
+/// The first event seen by `await_readable`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
     Readable,
@@ -145,7 +145,7 @@ pub enum Awaited {
 /// it is (signalfd(2)). Orphans are reaped meanwhile.
 ///
 /// # Errors
-/// What poll(2) and signalfd(2) have.
+/// The descriptor or signal that became ready.
 pub fn await_readable(file: &impl AsFd, deadline: Instant) -> io::Result<Awaited> {
     let children = watched(&[libc::SIGCHLD])?;
     await_either(file, Some(&children), deadline)

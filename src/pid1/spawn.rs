@@ -182,7 +182,7 @@ pub fn replace(command: &CommandLine, _: &Unprivileged) -> SpawnError {
     prepared.explain(step, errno)
 }
 
-/// What failed between fork and exec.
+/// The step that failed between fork and exec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Directory,
@@ -408,7 +408,7 @@ fn first_bytes(program: &Path) -> Vec<u8> {
     if program.metadata().is_ok_and(|metadata| metadata.is_file())
         && let Ok(file) = open()
     {
-        // What cannot be read says nothing more about the reason.
+        // An unreadable file adds nothing to the reason.
         let _ = file.take(4096).read_to_end(&mut head);
     }
     head

@@ -95,7 +95,7 @@ impl Ending {
     }
 }
 
-/// What the loop tells while it works.
+/// Events reported by the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happened {
     Forwarded {
@@ -133,7 +133,7 @@ enum State {
     Done(Exit),
 }
 
-/// What can happen.
+/// Inputs of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
     /// One that does not ask to stop.
@@ -169,14 +169,14 @@ impl Asking {
     }
 }
 
-/// What a terminal stops its programs with.
+/// The signals with which a terminal stops its programs.
 const PAUSES: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 fn asks_to_stop(signal: i32) -> bool {
     signal == libc::SIGTERM || signal == libc::SIGINT
 }
 
-/// What to do about it.
+/// The decision on an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
     Forward(i32),
@@ -382,7 +382,7 @@ impl Supervisor<'_> {
         next
     }
 
-    /// What came of it, where that is an event.
+    /// The resulting event, if any.
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Forward(signal) => {

@@ -58,13 +58,13 @@ pub enum Ended {
     Signal { number: i32, core: bool },
 }
 
-/// What is left to reap.
+/// The result of one attempt to reap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reaped {
     Child(Pid, Ended),
     /// Children live, and none has ended.
     NoneYet,
-    /// There is no child at all.
+    /// The process has no child.
     NoChildren,
 }
 

@@ -25,7 +25,7 @@ use crate::report::Problem;
 use crate::settings::Settings;
 use crate::value::{parse_duration, parse_port};
 
-/// What a service whose contract has no stop ladder gets to end after SIGTERM.
+/// Time to end after SIGTERM for a service whose contract has no stop ladder.
 const USUAL_STOP: Duration = Duration::from_secs(30);
 
 /// A part of the contract that cannot be turned into a plan: the contract's mistake, or a value it did not check.

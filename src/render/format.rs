@@ -165,7 +165,7 @@ impl Format {
         }
     }
 
-    /// What `parse` gives for a value that `escape_keeping_references` wrote.
+    /// The result of `parse` for a value written by `escape_keeping_references`.
     pub fn meant_keeping_references(self, value: &str) -> String {
         match self {
             Format::Airlift => properties::meant_by_airlift_line(value),
@@ -179,7 +179,7 @@ impl Format {
         self.meant_keeping_references(value).contains(properties::REFERENCE)
     }
 
-    /// What an operator's own line may refer to, in words.
+    /// The references accepted in an operator's own line, in words.
     pub fn references(self) -> Option<&'static str> {
         match self {
             Format::Airlift => {

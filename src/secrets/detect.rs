@@ -1,4 +1,4 @@
-//! What gives a secret away that no contract declares: the name of its key, or the shape of the text around it.
+//! How undeclared secrets are recognised: by the name of their key or the text around them.
 //!
 //! Pure text. A name is judged by its words, so that `keyStorePassword` and `key-store.password` are the same; what only
 //! names, counts or locates a secret is none, as operators need to see it.
@@ -33,7 +33,7 @@ const ENDINGS: [&str; 12] = [
 /// Last words that alone say it.
 const WORDS: [&str; 2] = ["authorization", "sig"];
 
-/// What stands before `key` where it is a secret: other keys are columns, identifiers, paths.
+/// Prefixes that make `key` a secret: other keys are columns, identifiers, paths.
 const BEFORE_KEY: [&str; 22] = [
     "account",
     "api",
@@ -59,7 +59,7 @@ const BEFORE_KEY: [&str; 22] = [
     "truststore",
 ];
 
-/// Whose access key is the name of a user.
+/// Services in which the access key is a user's name.
 const NAMES_BY_ACCESS_KEY: [&str; 3] = ["aws", "s3", "minio"];
 
 /// Words of a switch or of a number about secrets.
@@ -205,7 +205,7 @@ fn password_of_url(rest: &str) -> Option<Within<'_>> {
     let port =
         |host: &str| host.rsplit_once(':').is_none_or(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let at = match authority.rfind('@') {
-        // Who does not encode a password may have a slash in it.
+        // A password that is not percent-encoded may contain a slash.
         None if !port(authority) => word.rfind('@'),
         at => at,
     }?;
@@ -253,7 +253,7 @@ struct Named<'t> {
     begin: usize,
     /// Where the value begins, after a quote.
     start: usize,
-    /// What ends the value, where it begins with one; and whether that one was escaped itself.
+    /// The closing mark of a value that begins with one, and whether the opening one was escaped.
     quote: Option<char>,
     is_escaped: bool,
     is_mapping: bool,

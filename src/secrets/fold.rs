@@ -124,7 +124,7 @@ impl Fold {
         Some(self.units[self.units.len().checked_sub(count)?].code)
     }
 
-    /// What an escape that ends with this unit stands for, and how many units before it belong to it.
+    /// The character of an escape that ends with this unit, and how many units before it belong to it.
     fn escape_ending_in(&self, code: u32) -> Option<(usize, u32)> {
         match code {
             0xdc00..=0xdfff => {

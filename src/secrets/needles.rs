@@ -18,7 +18,7 @@ const STEMS: [usize; 4] = [4, 16, WINDOW, WIDE_WINDOW];
 
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// What belongs to the end of a needle that is found.
+/// Details at the ends of a match.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Edges {
     /// The character before holds some of its bits (base64, second and third alignment).

@@ -1,4 +1,4 @@
-//! What a known base image has in its environment: nobody's setting, and never an error.
+//! The `ENV` of known base images: not a setting of the operator, and never an error.
 //!
 //! An image built FROM another inherits its `ENV`. A variable that still has the value the image gave it is as good as
 //! unset, but for the name of a secret file that is there and that nothing else says.

@@ -11,7 +11,7 @@ use crate::did_you_mean::{edit_distance, tolerance};
 use crate::report::Problem;
 use crate::value::ValueType;
 
-/// What is set of a family, by target: the name after a key, empty for the family's own.
+/// The settings of a family, by target: the name after a key, empty for the family itself.
 type Targets = BTreeMap<String, BTreeSet<String>>;
 
 impl Loader<'_> {
@@ -80,7 +80,7 @@ impl Loader<'_> {
         self.problems.push(problem.from_source("environment"));
     }
 
-    /// What a target cannot be without: the variable that turns it on, and then what that needs.
+    /// The settings a target requires: the variable that turns it on, and the ones that one needs.
     fn check_target(&mut self, family: &Family, target: &str, keys: &BTreeSet<String>) {
         let Some(switch) = &family.enable else { return };
         let named = |key: &str| family.name_of(key, target);
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn a_value_of_another_form_is_an_error() {
         let (problems, _) = run(&[("DEMO_HOOK_ENABLE", "on"), ("DEMO_HOOK_ENDPOINT", "a:1")]);
-        assert_eq!(problems, ["DEMO_HOOK_ENDPOINT has a form that is not accepted"]);
+        assert_eq!(problems, ["DEMO_HOOK_ENDPOINT has an invalid format"]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Addition {
     pub secret: bool,
 }
 
-/// What one passthrough adds, by key.
+/// The additions of one passthrough, by key.
 pub type Additions = BTreeMap<String, Addition>;
 
 impl Loader<'_> {

@@ -11,7 +11,7 @@ use crate::value::url_mistake;
 
 const LETS_PASS: &str = "DL_ALLOW_INSECURE=1 lets this one pass";
 
-/// What is left in a value.
+/// Residue in a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Residue<'t> {
     /// Enclosed in this mark.
@@ -26,7 +26,7 @@ pub(super) enum Residue<'t> {
     Reference(&'t str),
 }
 
-/// What may stand in a value on purpose.
+/// Text that may stand in a value on purpose.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Syntax {
     /// Words are quoted by whoever writes them.
@@ -156,7 +156,7 @@ fn is_of_provider(inside: &str) -> bool {
 }
 
 impl Residue<'_> {
-    /// What is wrong, said of the variable. The text of a secret is not quoted.
+    /// The problem, as a predicate of the variable. The text of a secret is not quoted.
     fn what(&self, secret: bool) -> String {
         match self {
             Residue::Quotes('"') => "is enclosed in double quotation marks, which become part of the value".into(),

@@ -1,4 +1,4 @@
-//! What follows from the variables together: derived values, and rules across variables.
+//! Derived values, and rules across variables.
 
 use tera::Context;
 

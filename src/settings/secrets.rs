@@ -29,7 +29,7 @@ impl Loader<'_> {
         let what = if short {
             Some("is shorter than a secret must be".to_owned())
         } else {
-            placeholder(&raw.text, &variable.well_known).map(|why| format!("is no secret: {why}"))
+            placeholder(&raw.text, &variable.well_known).map(|why| format!("is not a safe secret: {why}"))
         };
         let Some(what) = what else { return };
         let accepted = format!("{} of your own; DL_ALLOW_INSECURE=1 lets this one pass", value_type.accepted());

@@ -16,7 +16,7 @@ use crate::net::s3::{self, Creation, S3Error};
 use crate::plan::{Bucket, BucketPolicy, S3Buckets, S3Target};
 use crate::wait::{ATTEMPT, Backoff, pause};
 
-/// What was done for one bucket.
+/// The outcome for one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub bucket: String,

@@ -57,7 +57,7 @@ impl fmt::Display for BadTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoScheme => write!(f, "nothing to wait for: not a URL\n{ACCEPTED}"),
-            Self::UnknownScheme(scheme) => write!(f, "`{scheme}://` is nothing to wait for\n{ACCEPTED}"),
+            Self::UnknownScheme(scheme) => write!(f, "cannot wait for `{scheme}://` URLs\n{ACCEPTED}"),
             Self::NotAUrl { scheme, reason } => write!(
                 f,
                 "the {scheme}:// URL cannot be read: {reason}\n\
@@ -82,13 +82,13 @@ impl fmt::Display for BadTarget {
 impl std::error::Error for BadTarget {}
 
 impl BadTarget {
-    /// What to exit with.
+    /// The exit status.
     pub fn status(&self) -> u8 {
         if let Self::PasswordFile { .. } = self { exit::SECRET_FILE } else { exit::USAGE }
     }
 }
 
-/// What a URL asks to wait for; no deadline of its own.
+/// The dependency that a URL names; it has no deadline of its own.
 pub fn parse_target(url: &str) -> Result<Wait, BadTarget> {
     let (scheme, rest) = url.split_once("://").ok_or(BadTarget::NoScheme)?;
     // RFC 3986 section 3.1: capitals mean the same.

@@ -1,4 +1,4 @@
-//! What a run would change, as a unified diff that `patch -p1` understands.
+//! The changes of a run as a unified diff for `patch -p1`.
 
 use std::io;
 use std::path::{Path, PathBuf};

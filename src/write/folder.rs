@@ -27,7 +27,7 @@ pub(super) enum Links<'a> {
     NoneBelow(&'a Path),
 }
 
-/// What folders are like that have to be made; the ones on the way have `ancestors`.
+/// Owner and mode of folders to make; those on the way have `ancestors`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct New {
     pub mode: u32,
@@ -85,7 +85,7 @@ impl Folder {
         fstat(self)
     }
 
-    /// What has that name in it, not what it leads to; `None` where nothing has.
+    /// The entry of that name, links not followed; `None` if there is none.
     pub(super) fn stat_entry(&self, name: &OsStr) -> Result<Option<FileStat>, Errno> {
         match fstatat(self, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => Ok(None),
@@ -202,7 +202,7 @@ fn judge(folder: &Folder, name: &OsStr, target: &Path, link: &FileStat, links: L
 }
 
 /// Sticky or not, a folder that others can write to may hold what they want: they can move a link of root's about.
-/// Who is not root has nothing to lose by a link of their own: it leads nowhere the service could not go by itself.
+/// For a user other than root, links are harmless: they lead nowhere the service could not go by itself.
 fn trust(link: &FileStat, folder: &FileStat, we: u32) -> Result<(), Option<u32>> {
     let ours = |uid| uid == 0 || uid == we;
     let others_write = !ours(folder.st_uid) || folder.st_mode & 0o022 != 0;

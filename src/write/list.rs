@@ -59,7 +59,7 @@ impl List {
         (both != self.names).then(|| self.file(&both))
     }
 
-    /// What the files of this configuration do not replace.
+    /// Files that this configuration does not replace.
     pub(super) fn leftovers<'a>(&'a self, files: &[RenderedFile]) -> impl Iterator<Item = &'a Path> {
         let wanted: BTreeSet<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
         self.names.iter().map(PathBuf::as_path).filter(move |name| !wanted.contains(&self.folder.join(name)))
@@ -75,7 +75,7 @@ impl List {
         for name in self.leftovers(files).filter(|name| !self.is_mounted(name, mounts)) {
             if self.remove(name)? {
                 let path = self.folder.join(name);
-                tracing::info!("removed {}, which an earlier configuration had and this one has not", path.display());
+                tracing::info!("removed {}, left over from the previous configuration", path.display());
             }
         }
         Ok((!self.names.is_subset(ours)).then(|| self.file(ours)))

@@ -1,4 +1,4 @@
-//! What is mounted where, as far as writing needs to know.
+//! The mount points, as far as writing needs them.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};

@@ -81,7 +81,7 @@ struct Walk<'a> {
 
 /// A folder on the way down.
 struct Level {
-    /// What it is known by when the way leads back to it.
+    /// Its identity, to recognise it when the walk returns to it.
     identity: (libc::dev_t, libc::ino_t),
     /// The folders in it that are still to be given.
     ahead: Vec<CString>,
@@ -168,7 +168,7 @@ impl Walk<'_> {
     fn tell(&self, path: &Path) {
         let (path, (uid, gid)) = (path.display(), self.owner);
         if self.given > 0 {
-            tracing::info!("gave {} entries of {path} to {uid}:{gid}", self.given);
+            tracing::info!("changed the owner of {} entries of {path} to {uid}:{gid}", self.given);
         }
         if self.refused > 0 {
             tracing::warn!("not allowed to give {} entries of {path} to {uid}:{gid}", self.refused);

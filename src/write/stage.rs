@@ -42,7 +42,7 @@ enum State {
     Kept,
 }
 
-/// What a rename put away.
+/// A file that a rename replaced.
 #[derive(Debug)]
 enum Old {
     None,

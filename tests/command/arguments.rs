@@ -80,7 +80,7 @@ fn a_service_nobody_knows_is_a_usage_error_that_lists_those_there_are() {
 fn without_the_name_of_a_service_the_ways_to_name_one_are_told() {
     let ended = ended(entry(&[]));
     assert_eq!((ended.code(), ended.stdout.as_str()), (64, ""));
-    let expected = "dl-entry: no service is named\n  say --service NAME or set DL_SERVICE: ";
+    let expected = "dl-entry: no service given\n  use --service NAME or set DL_SERVICE: ";
     assert!(ended.stderr.starts_with(expected), "{}", ended.stderr);
 }
 
@@ -95,7 +95,7 @@ fn the_image_names_its_service_in_a_file_and_the_operator_overrides_it() {
         command.env_remove("DL_SERVICE");
         command
     });
-    assert_eq!((named.code(), named.stdout.as_str()), (0, "the environment of demo is right\n"), "{}", named.stderr);
+    assert_eq!((named.code(), named.stdout.as_str()), (0, "demo: environment is valid\n"), "{}", named.stderr);
     let mut command = demo.command(&words);
     command.env("DL_SERVICE", "tirno");
     assert_eq!(ended(command).code(), 64);

@@ -310,7 +310,7 @@ fn a_file_that_a_later_configuration_is_without_is_shown_by_the_diff_and_removed
     assert!(shown.ends_with(&removed) && !shown.contains("+++ b/inner/second"), "{shown}");
     let ended = ended(demo.entry(&[]));
     assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{}", ended.stderr);
-    let line = format!("removed {}, which an earlier configuration had and this one has not", path.display());
+    let line = format!("removed {}, left over from the previous configuration", path.display());
     assert_eq!(ended.stderr.matches(&line).count(), 1, "{}", ended.stderr);
     assert!(!path.exists() && demo.file().exists());
 }

@@ -38,13 +38,13 @@ fn keys(value: &Value) -> Vec<&str> {
 fn a_right_environment_is_0_and_a_broken_one_78_with_every_problem() {
     let demo = Demo::new(STOP);
     let right = ended(demo.entry(&["check-env"]));
-    assert_eq!((right.code(), right.stdout.as_str()), (0, "the environment of demo is right\n"), "{}", right.stderr);
+    assert_eq!((right.code(), right.stdout.as_str()), (0, "demo: environment is valid\n"), "{}", right.stderr);
     let mut command = demo.entry(&["check-env"]);
     command.env("DEMO_PORT", "70000").env("DEMO_OLD_TIMEOUT", "60").env("DEMO_PROT", "1").env("DEMO_TOKEN", "changeme");
     command.env("DEMO_PASSWORD", "long enough by far").env("DEMO_PASSWORD_FILE", "/x").env("DL_WAIT_TIMEOUT", "soon");
     let broken = ended(command);
     assert_eq!((broken.code(), broken.stderr.as_str()), (78, ""));
-    let expected = "the environment of demo has 5 problems and 1 warning
+    let expected = "demo: environment has 5 problems and 1 warning
   1. DL_WAIT_TIMEOUT is not a duration
 ";
     assert!(broken.stdout.starts_with(expected), "{}", broken.stdout);
@@ -455,7 +455,7 @@ fn the_version_of_trino_is_its_jars_and_another_one_is_said() {
     };
     let told = asked(&["explain", "TRINO_VERSION"], None);
     assert!(told.contains("now:        480 (from: default)"), "{told}");
-    assert_eq!(asked(&["check-env"], Some("480")), "the environment of trino is right\n");
+    assert_eq!(asked(&["check-env"], Some("480")), "trino: environment is valid\n");
     let said = asked(&["check-env"], Some("476"));
     let wrong = format!("warning: TRINO_VERSION is 476, and the Trino in {} is 480", home.path().display());
     assert!(said.contains(&wrong), "{said}");

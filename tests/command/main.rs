@@ -1,4 +1,4 @@
-//! What the binary does as a process: its commands, its statuses, its signals.
+//! The binary as a process: its commands, its statuses, its signals.
 //!
 //! Real processes of the real binary, with `sh` and `sleep` as what they run. What needs a mount or another user fails
 //! without root and says so.
@@ -35,5 +35,5 @@ use std::time::Duration;
 
 /// Longer than anything here takes; a test that comes to it has failed.
 const LONG: Duration = Duration::from_secs(15);
-/// What counts as prompt.
+/// The limit for a prompt reaction.
 const PROMPT: Duration = Duration::from_secs(2);

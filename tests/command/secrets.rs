@@ -221,7 +221,7 @@ fn the_private_key_of_a_keystore_is_in_no_output() {
     assert!(printed.contains("jvm.config (0600)\n"), "{printed}");
 }
 
-/// A word that everybody reads is no secret: it is refused, and no text has a hole where the word stands.
+/// A word that everybody reads is not a safe secret: it is refused, and no text has a hole where the word stands.
 #[test]
 fn a_password_that_is_a_word_of_public_texts_is_refused_and_spoils_no_text() {
     let folder = Folder::new("words-refused");

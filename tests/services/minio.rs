@@ -86,7 +86,7 @@ fn a_broken_environment_is_refused_with_all_its_problems_and_nothing_is_started_
     minio.service.set("MINIO_ROOT_PASSWORD", "tiny").set("MINIO_ADDRESS", ":nine").set("MINIO_UPDATE", "maybe");
     minio.service.set("MINIO_DEFAULT_BUCKETS", "Lake House").set("MINIO_DATA_DIR", data.display());
     let problems = [
-        "the environment of minio has 4 problems",
+        "minio: environment has 4 problems",
         "MINIO_ROOT_PASSWORD is too short",
         "MINIO_ADDRESS",
         "MINIO_UPDATE",

@@ -116,7 +116,7 @@ fn a_broken_environment_is_refused_with_all_its_problems_and_nothing_is_started_
     nessie.service.set("NESSIE_CATALOG_WAREHOUSES_LAKE_LOCATION", "lake/warehouse").set("S3_SECRET_KEY", "minioadmin");
     nessie.service.set("NESSIE_SERVER_AUTHENTICATION_ENABLED", "true");
     let problems = [
-        "the environment of nessie has 6 problems",
+        "nessie: environment has 6 problems",
         "QUARKUS_HTTP_PORT",
         "QUARKUS_LOG_LEVEL",
         "NESSIE_CATALOG_WAREHOUSES_LAKE_LOCATION",

@@ -129,9 +129,9 @@ fn a_broken_environment_is_refused_with_all_its_problems_and_nothing_is_started_
     trino.service.set("TRINO_NODE_ENVIRONMENT", "pro-d").set("TRINO_QUERY_MAX_RUN_TIME", "60");
     trino.service.set("TRINO_CONFIG__query.max-total-memory-per-node", "1GB").set("S3_SECRET_KEY", "minioadmin");
     let problems = [
-        "the environment of trino has 8 problems",
-        "TRINO_NODE_ENVIRONMENT has a form that is not accepted",
-        "TRINO_NODE_ID has a form that is not accepted",
+        "trino: environment has 8 problems",
+        "TRINO_NODE_ENVIRONMENT has an invalid format",
+        "TRINO_NODE_ID has an invalid format",
         "TRINO_JVM_XMX is out of range",
         "TRINO_QUERY_MAX_MEMORY is a size without its unit",
         "TRINO_QUERY_MAX_RUN_TIME is a duration without its unit",

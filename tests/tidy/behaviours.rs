@@ -1,4 +1,4 @@
-//! What a PID 1 and entrypoint must pass, by number, and the tests that show it: `docs/behaviours.md`.
+//! The behaviours required of a PID 1 and entrypoint, by number, and the tests that show them: `docs/behaviours.md`.
 //!
 //! `behaviours.tsv` says what each number means. A test claims numbers in a line of its documentation,
 //! `/// Behaviours: 17, 18.`; `reasons.tsv` has a reason for every number without a test (`does not apply: …` or

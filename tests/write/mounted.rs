@@ -301,7 +301,7 @@ fn files_of_an_earlier_configuration_are_removed_but_not_what_the_operator_put_i
                     f Created\n$D/run:\n.dl-entry.files\nb\nin\nold\n\n$D/run/in:\nc\nd\nf\nmine\n";
     assert_eq!(said.stdout, expected);
     let removed: Vec<&str> = told(&said).into_iter().filter(|line| line.starts_with("removed")).collect();
-    let line = |path| format!("removed $D/run/{path}, which an earlier configuration had and this one has not");
+    let line = |path| format!("removed $D/run/{path}, left over from the previous configuration");
     assert_eq!(removed, [line("in/e"), line("a")]);
 }
 
@@ -313,7 +313,7 @@ fn a_file_of_an_earlier_configuration_that_cannot_be_removed_is_an_error() {
         setpriv --reuid 1000 --regid 1000 --clear-groups $W --service $R --file $R/a 600 x || echo status $?"#,
     );
     assert_eq!(said.stdout, "a Created\nb Created\nstatus 73\n");
-    let error = "cannot remove $D/run/b, which an earlier configuration had and this one has not: operation not permitted\n  \
+    let error = "cannot remove $D/run/b, left over from the previous configuration: operation not permitted\n  \
                  remove it: the service would use it\n";
     assert!(said.stderr.ends_with(error), "{}", said.stderr);
 }

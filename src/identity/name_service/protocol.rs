@@ -12,7 +12,7 @@ pub const LONGEST_KEY: usize = 1024;
 
 const VERSION: i32 = 2;
 
-/// What is asked.
+/// The request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
     UserByName(String),
@@ -36,7 +36,7 @@ fn numbers(header: &[u8; HEADER]) -> [i32; 3] {
     [0, 4, 8].map(|at| i32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]))
 }
 
-/// What the request asks, if it is well-formed.
+/// The request, if it is well-formed.
 pub fn question(header: &[u8; HEADER], key: &[u8]) -> Option<Question> {
     let text = std::str::from_utf8(key.strip_suffix(b"\0")?).ok()?;
     let number = || text.parse().ok();

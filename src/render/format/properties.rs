@@ -1,7 +1,7 @@
 //! java.util.Properties (`load(Reader)` in its documentation), and the two expansions on top of it that we meet:
 //! SmallRye Config's `${…}` and `$$`, and airlift's `${ENV:NAME}`.
 //!
-//! What is written is ASCII, so that `load(InputStream)`, which reads ISO 8859-1, and `load(Reader)` agree.
+//! The output is ASCII, so that `load(InputStream)`, which reads ISO 8859-1, and `load(Reader)` agree.
 
 use super::{Entry, ParseError};
 
@@ -119,7 +119,7 @@ fn reference_end(text: &str) -> Option<usize> {
     None
 }
 
-/// What `parse_smallrye` gives for a value written by `escape_smallrye_line`.
+/// The result of `parse_smallrye` for a value written by `escape_smallrye_line`.
 pub(super) fn meant_by_smallrye_line(value: &str) -> String {
     let mut meant = String::with_capacity(value.len());
     let mut rest = value;
@@ -245,7 +245,7 @@ fn expand_airlift(value: &str) -> String {
     expanded + rest
 }
 
-/// What `parse_airlift` gives for a value written by `escape_airlift_line`.
+/// The result of `parse_airlift` for a value written by `escape_airlift_line`.
 pub(super) fn meant_by_airlift_line(value: &str) -> String {
     expand_airlift(value)
 }

@@ -113,7 +113,7 @@ fn what_is_wrong_is_said_with_what_is_accepted() {
     let special = "write special characters of a password as %XX, or use ?password-file=/PATH";
     let cases = [
         ("db:5432", listed("nothing to wait for: not a URL")),
-        ("mysql://h:1", listed("`mysql://` is nothing to wait for")),
+        ("mysql://h:1", listed("cannot wait for `mysql://` URLs")),
         ("tcp://h", listed("the tcp:// URL needs a port from 1 to 65535")),
         ("tcp://:80", format!("the tcp:// URL cannot be read: empty host\n{special}")),
         ("tcp://h:80/x", listed("the tcp:// URL must not have a path or query")),
