@@ -133,6 +133,9 @@ impl<'a> Checker<'a> {
         if let Some(condition) = &variable.required_if {
             self.condition(&variable.name, condition, &item);
         }
+        if group.is_some() && !variable.requires.is_empty() {
+            self.complain(&variable.name, &format!("{}: `requires` is for variables outside of groups", variable.name));
+        }
     }
 
     fn expression(&mut self, place: &str, text: &str, items: &[&str]) {
@@ -363,6 +366,10 @@ mod tests {
             (
                 "[[directory]]\npath = \"{{ contents(path='/a') }}\"\n",
                 &format!("service.toml:6: directory: {READS_A_FILE}"),
+            ),
+            (
+                "[[group]]\nname = \"g\"\nkey = \"g_s\"\nprefix = \"G_\"\ndoc = \"x\"\n[[group.env]]\nname = \"A\"\ntype = \"string\"\ndoc = \"x\"\nrequires = [\"B\"]\n",
+                "service.toml:11: A: `requires` is for variables outside of groups",
             ),
             ("[[together]]\nvariables = [\"A_B\"]\n", "service.toml:6: a rule names A_B, which nothing declares"),
             (

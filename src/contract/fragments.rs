@@ -55,7 +55,7 @@ pub fn read(text: &str, fragment: &dyn Fn(&str) -> Option<Value>) -> Result<(Con
     toml::from_str::<Contract>(text).map_err(|error| error.to_string())?;
     let data = toml::from_str::<Value>(text).map_err(|error| error.to_string())?;
     let data = included(data, fragment)?;
-    let contract: Contract = serde_json::from_value(data.clone()).map_err(|error| error.to_string())?;
+    let contract: Contract = serde_json::from_str(&data.to_string()).map_err(|error| error.to_string())?;
     Ok((contract.written_out(), data))
 }
 

@@ -161,8 +161,8 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
                 .map_or(Ok(Value::Null), |embedded| serde_json::from_str(embedded.contract))
                 .map_err(|error| malformed(error.to_string()))?;
             let merged = merge(base, included(addition, &shared).map_err(malformed)?);
-            let text = merged.to_string().into();
-            let contract: Contract = serde_json::from_value(merged).map_err(|error| malformed(error.to_string()))?;
+            let text = merged.to_string();
+            let contract: Contract = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
             let contract = contract.written_out();
             // As build.rs has done for those built in.
             let sources = [(own.join("service.toml").display().to_string(), own_text)];
@@ -175,7 +175,7 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
                 return Err(CatalogueError::Mistaken { mistakes });
             }
             let uses = uses::uses_of(&contract);
-            Ok(Package { contract, text, files, uses })
+            Ok(Package { contract, text: text.into(), files, uses })
         }
     }
 }
@@ -198,16 +198,27 @@ fn read_folder(folder: &Path) -> Result<Addition, CatalogueError> {
     let read = |path: &Path| read::text(path, read::CONTRACT).map_err(|error| unreadable(path, &error));
     let path = folder.join("service.toml");
     let text = read(&path)?;
-    // The parser of the text knows the lines.
-    let contract = toml::from_str::<Contract>(&text)
-        .and_then(|_| toml::from_str::<Value>(&text))
-        .map_err(|error| CatalogueError::Malformed { path: path.clone(), reason: error.to_string() })?;
+    let malformed = |reason| CatalogueError::Malformed { path: path.clone(), reason };
+    let contract: Value = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    // By the reader of the built-in contracts: another one for TOML would be a tenth of the binary.
+    serde_json::from_str::<Contract>(&contract.to_string()).map_err(|error| malformed(with_line(&error, &text)))?;
     let mut files = BTreeMap::new();
     for entry in entries(folder)?.into_iter().filter(|entry| !entry.is_dir() && *entry != path) {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         files.insert(name, read(&entry)?);
     }
     Ok(Addition { contract, text, files })
+}
+
+/// What is wrong with a contract as data, and the line where the word it is about first stands.
+fn with_line(error: &serde_json::Error, text: &str) -> String {
+    let reason = error.to_string();
+    let reason = reason.split(" at line ").next().unwrap_or_default();
+    let word = reason.split('`').nth(1).unwrap_or_default();
+    match text.lines().position(|line| !word.is_empty() && line.contains(word)) {
+        Some(index) => format!("line {}: {reason}", index + 1),
+        None => reason.to_owned(),
+    }
 }
 
 #[cfg(test)]
