@@ -378,7 +378,7 @@ impl<'a> Renderer<'a> {
         }
         let sources = uses::sources(&self.package.uses, HashSet::from([name.to_owned()]));
         let contract: &Contract = &self.package.contract;
-        let used = contract.variables.iter().filter(|variable| sources.contains(&contract.key_of(variable)));
+        let used = contract.variables.iter().filter(|variable| sources.contains(&*contract.key_of(variable)));
         let variables: Vec<String> = used.map(|variable| variable.name.clone()).collect();
         (!variables.is_empty()).then_some(Owner { expression, variables, alone: false })
     }
