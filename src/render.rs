@@ -487,6 +487,10 @@ impl<'a> Renderer<'a> {
         version: &str,
         (key, verdict): (&str, Verdict),
     ) -> Option<Problem> {
+        let elsewhere = if verdict == Verdict::Unlisted { self.elsewhere(job, key) } else { None };
+        if verdict == Verdict::Unlisted && unknown == UnknownKey::Allowed && elsewhere.is_none() {
+            return None;
+        }
         let setters = self.setters(job, proven, key);
         let variable = if setters.is_empty() { format!("{key} in {}", job.path) } else { setters.join(", ") };
         // A variable may be named like its key.
@@ -497,7 +501,7 @@ impl<'a> Renderer<'a> {
             Verdict::Legacy(what) | Verdict::Ignored(what) => Some(Problem::warning(variable, named(what))),
             Verdict::Stops(what) => Some(Problem::error(variable, named(what))),
             Verdict::Unlisted => {
-                if let Some((message, accepted)) = self.elsewhere(job, key) {
+                if let Some((message, accepted)) = elsewhere {
                     return Some(Problem::error(variable, named(message)).accepted(accepted));
                 }
                 let problem = match unknown {
