@@ -16,7 +16,7 @@ mod contract {
     mod types;
 
     pub use self::schema::*;
-    pub use self::types::type_of;
+    pub use self::types::mistake_in_type;
 }
 #[allow(dead_code)]
 #[path = "src/did_you_mean.rs"]

@@ -755,7 +755,7 @@ impl Contract {
         mistakes.extend(twice(keys).map(|key| (key.clone(), format!("two values are called {key} in expressions"))));
         let of_groups = self.groups.iter().flat_map(|group| &group.variables);
         for variable in self.variables.iter().chain(of_groups) {
-            let wrong = crate::contract::type_of(variable).err();
+            let wrong = crate::contract::mistake_in_type(variable);
             mistakes.extend(wrong.map(|why| (variable.name.clone(), format!("{}: {why}", variable.name))));
         }
         mistakes.extend(self.families.iter().flat_map(|family| {
