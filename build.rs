@@ -12,6 +12,7 @@ mod contract {
     pub mod java;
     mod schema;
     mod search_path;
+    mod shortcut;
     pub mod shorthand;
     mod types;
 
