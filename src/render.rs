@@ -114,10 +114,6 @@ impl<'a> Renderer<'a> {
         let mut problems = Vec::new();
         let mut tables = BTreeMap::new();
         for file in &package.contract.files {
-            let text = package.files.get(&file.template).map(String::as_str).unwrap_or_default();
-            if let Err(error) = tera.add_raw_template(&file.template, text) {
-                problems.push(mistake(&file.template, error.to_string()));
-            }
             let Some(keys) = &file.keys else { continue };
             for name in std::iter::once(&keys.table).chain(keys.elsewhere.iter().map(|other| &other.table)) {
                 if tables.contains_key(name.as_str()) {
@@ -138,12 +134,26 @@ impl<'a> Renderer<'a> {
         match contexts(&self.expressions, &self.settings.context, file.when.as_ref(), file.each.as_ref()) {
             Err(reason) => self.problems.push(mistake(&file.template, reason)),
             Ok(contexts) => {
+                // Most files of a contract are not made, and a template takes long to parse.
+                if !contexts.is_empty() {
+                    self.read_template(file);
+                }
                 for context in contexts {
                     if let Err(problem) = self.render_one(file, &context) {
                         self.problems.push(problem);
                     }
                 }
             }
+        }
+    }
+
+    fn read_template(&mut self, file: &File) {
+        if self.tera.get_template_names().any(|name| name == file.template) {
+            return;
+        }
+        let text = self.package.files.get(&file.template).map(String::as_str).unwrap_or_default();
+        if let Err(error) = self.tera.add_raw_template(&file.template, text) {
+            self.problems.push(mistake(&file.template, error.to_string()));
         }
     }
 
