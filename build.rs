@@ -12,11 +12,12 @@ mod contract {
     pub mod java;
     mod schema;
     mod search_path;
+    mod shortcut;
     pub mod shorthand;
     mod types;
 
     pub use self::schema::*;
-    pub use self::types::type_of;
+    pub use self::types::mistake_in_type;
 }
 #[allow(dead_code)]
 #[path = "src/did_you_mean.rs"]

@@ -1,7 +1,7 @@
 //! A service as data: its contract, the expressions in it and the tables of the keys it knows.
 //!
 //! Owns `services/NAME/` and what an image adds to it. Knows no environment: what operators set meets a contract in
-//! `settings`. The build script compiles `schema`, `expression` and `java` too, so that both read a contract alike.
+//! `settings`. The build script compiles most of it too, so that both read a contract alike.
 
 pub mod check;
 pub mod expression;
@@ -11,9 +11,10 @@ pub mod key_table;
 pub mod registry;
 mod schema;
 mod search_path;
+mod shortcut;
 pub mod shorthand;
 mod types;
 pub mod uses;
 
 pub use self::schema::*;
-pub use self::types::type_of;
+pub use self::types::{mistake_in_type, type_of};

@@ -114,10 +114,6 @@ impl<'a> Renderer<'a> {
         let mut problems = Vec::new();
         let mut tables = BTreeMap::new();
         for file in &package.contract.files {
-            let text = package.files.get(&file.template).map(String::as_str).unwrap_or_default();
-            if let Err(error) = tera.add_raw_template(&file.template, text) {
-                problems.push(mistake(&file.template, error.to_string()));
-            }
             let Some(keys) = &file.keys else { continue };
             for name in std::iter::once(&keys.table).chain(keys.elsewhere.iter().map(|other| &other.table)) {
                 if tables.contains_key(name.as_str()) {
@@ -138,12 +134,26 @@ impl<'a> Renderer<'a> {
         match contexts(&self.expressions, &self.settings.context, file.when.as_ref(), file.each.as_ref()) {
             Err(reason) => self.problems.push(mistake(&file.template, reason)),
             Ok(contexts) => {
+                // Most files of a contract are not made, and a template takes long to parse.
+                if !contexts.is_empty() {
+                    self.read_template(file);
+                }
                 for context in contexts {
                     if let Err(problem) = self.render_one(file, &context) {
                         self.problems.push(problem);
                     }
                 }
             }
+        }
+    }
+
+    fn read_template(&mut self, file: &File) {
+        if self.tera.get_template_names().any(|name| name == file.template) {
+            return;
+        }
+        let text = self.package.files.get(&file.template).map(String::as_str).unwrap_or_default();
+        if let Err(error) = self.tera.add_raw_template(&file.template, text) {
+            self.problems.push(mistake(&file.template, error.to_string()));
         }
     }
 
@@ -378,7 +388,7 @@ impl<'a> Renderer<'a> {
         }
         let sources = uses::sources(&self.package.uses, HashSet::from([name.to_owned()]));
         let contract: &Contract = &self.package.contract;
-        let used = contract.variables.iter().filter(|variable| sources.contains(&contract.key_of(variable)));
+        let used = contract.variables.iter().filter(|variable| sources.contains(&*contract.key_of(variable)));
         let variables: Vec<String> = used.map(|variable| variable.name.clone()).collect();
         (!variables.is_empty()).then_some(Owner { expression, variables, alone: false })
     }
@@ -487,6 +497,10 @@ impl<'a> Renderer<'a> {
         version: &str,
         (key, verdict): (&str, Verdict),
     ) -> Option<Problem> {
+        let elsewhere = if verdict == Verdict::Unlisted { self.elsewhere(job, key) } else { None };
+        if verdict == Verdict::Unlisted && unknown == UnknownKey::Allowed && elsewhere.is_none() {
+            return None;
+        }
         let setters = self.setters(job, proven, key);
         let variable = if setters.is_empty() { format!("{key} in {}", job.path) } else { setters.join(", ") };
         // A variable may be named like its key.
@@ -497,7 +511,7 @@ impl<'a> Renderer<'a> {
             Verdict::Legacy(what) | Verdict::Ignored(what) => Some(Problem::warning(variable, named(what))),
             Verdict::Stops(what) => Some(Problem::error(variable, named(what))),
             Verdict::Unlisted => {
-                if let Some((message, accepted)) = self.elsewhere(job, key) {
+                if let Some((message, accepted)) = elsewhere {
                     return Some(Problem::error(variable, named(message)).accepted(accepted));
                 }
                 let problem = match unknown {

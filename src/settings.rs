@@ -203,7 +203,7 @@ impl<'a> Loader<'a> {
 
     fn read_variables(&mut self) {
         for variable in &self.contract.variables {
-            let key = self.contract.key_of(variable);
+            let key = self.contract.key_of(variable).into_owned();
             let before = self.problems.len();
             let value = self.resolve(&variable.name, variable, None);
             match value {

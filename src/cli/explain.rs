@@ -157,7 +157,7 @@ impl Explanation<'_> {
     /// The files and parts of the contract that use a variable, directly or through values worked out from it.
     fn destinations(&self, variable: &Variable, group: Option<&Group>) -> String {
         let contract: &Contract = &self.package.contract;
-        let names = uses::reach(&self.package.uses, contract.key_of(variable));
+        let names = uses::reach(&self.package.uses, contract.key_of(variable).into_owned());
         let uses = |text: &str| match group {
             Some(group) => has_word(text, &format!("{}.{}", group.name, Group::key_of(variable))),
             None => Expressions::default().variables(text).is_ok_and(|used| !used.is_disjoint(&names)),

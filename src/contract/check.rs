@@ -81,7 +81,7 @@ impl<'a> Checker<'a> {
     fn new(package: Package<'a>) -> Self {
         let contract = package.contract;
         let mut known: BTreeSet<String> = BUILT_IN.iter().map(|name| (*name).to_owned()).collect();
-        known.extend(contract.variables.iter().map(|variable| contract.key_of(variable)));
+        known.extend(contract.variables.iter().map(|variable| contract.key_of(variable).into_owned()));
         known.extend(contract.groups.iter().map(|group| group.key.clone()));
         known.extend(contract.passthrough.iter().map(|passthrough| passthrough.key.clone()));
         known.extend(contract.derived.iter().map(|derived| derived.name.clone()));

@@ -13,6 +13,8 @@ use crate::read;
 
 use crate::contract::search_path;
 
+use crate::contract::shortcut;
+
 use crate::value;
 
 /// Evaluates the expressions of a contract.
@@ -43,7 +45,8 @@ impl Expressions {
         if !expression.contains("{{") && !expression.contains("{%") {
             return Ok(expression.to_owned());
         }
-        self.tera.render_str(expression, context, false).map_err(|error| one_line(&error))
+        let rest = |part: &str| self.tera.render_str(part, context, false).ok();
+        shortcut::text(expression, context, &rest).map_or_else(|| self.by_tera(expression, context), Ok)
     }
 
     /// Whether a condition holds. Undefined is false.
@@ -51,8 +54,13 @@ impl Expressions {
     /// # Errors
     /// As `text`.
     pub fn holds(&self, condition: &str, context: &Context) -> Result<bool, String> {
-        let text = self.text(&condition_template(condition), context)?;
-        Ok(text == "1")
+        let rest = |part: &str| self.tera.render_str(part, context, false).ok();
+        let held = shortcut::holds(condition, context, &rest);
+        held.map_or_else(|| Ok(self.by_tera(&condition_template(condition), context)? == "1"), Ok)
+    }
+
+    fn by_tera(&self, expression: &str, context: &Context) -> Result<String, String> {
+        self.tera.render_str(expression, context, false).map_err(|error| one_line(&error))
     }
 
     /// A named value of the context, such as the list an `each` goes over.
@@ -515,6 +523,174 @@ mod tests {
         assert_eq!(expressions.holds("not nothing", &Context::new()), Ok(true));
         assert_eq!(expressions.holds("nothing and nothing == \"x\"", &Context::new()), Ok(false));
         assert!(expressions.text("{{ nothing }}", &Context::new()).unwrap_err().contains("nothing"));
+    }
+
+    /// Values of every kind, nothing among them, for the names of an expression and their fields.
+    fn some_context(names: &HashSet<String>, expression: &str, seed: &mut u64) -> Context {
+        let mut number = |below: u64| {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*seed >> 33) % below
+        };
+        let texts: Vec<&str> = expression.split(['"', '\'']).skip(1).step_by(2).collect();
+        let mut plain = || -> Option<Value> {
+            Some(match number(10) {
+                0 => return None,
+                1 => "".into(),
+                2 => "https://h:1/a".into(),
+                3 => true.into(),
+                4 => false.into(),
+                5 => 0.into(),
+                6 => 2.5.into(),
+                7 => vec![Value::from("a"), Value::from("b")].into(),
+                _ if texts.is_empty() => 7.into(),
+                _ => texts[number(texts.len() as u64) as usize].into(),
+            })
+        };
+        let mut context = Context::new();
+        let mut names: Vec<&String> = names.iter().collect();
+        names.sort();
+        for name in names {
+            let start = format!("{name}.");
+            let after = expression.split(start.as_str()).skip(1);
+            let field =
+                |rest: &str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
+            let fields: BTreeMap<String, Value> =
+                after.map(field).filter_map(|field| plain().map(|value| (field, value))).collect();
+            let value = if fields.is_empty() { plain() } else { Some(Value::from_serializable(&fields)) };
+            value.into_iter().for_each(|value| context.insert_value(name.clone(), value));
+        }
+        context
+    }
+
+    /// Every text of a contract, and whether it is a condition.
+    fn texts_of(value: &serde_json::Value, condition: bool, texts: &mut Vec<(String, bool)>) {
+        const CONDITIONS: [&str; 6] = ["when", "require", "required-if", "holds", "unknown-when", "error-when"];
+        match value {
+            serde_json::Value::String(text) => texts.push((text.clone(), condition)),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| texts_of(item, condition, texts)),
+            serde_json::Value::Object(fields) => {
+                fields.iter().for_each(|(key, value)| texts_of(value, CONDITIONS.contains(&key.as_str()), texts));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_expression_of_the_contracts_says_what_tera_says_of_it() {
+        let folder = std::path::Path::new("/nonexistent");
+        let mut expressions = Expressions::default();
+        let (mut seed, mut compared) = (7, 0);
+        for name in crate::contract::registry::names(folder).unwrap() {
+            let contract = crate::contract::registry::find(&name, folder).unwrap().contract;
+            let mut texts = Vec::new();
+            texts_of(&serde_json::to_value(&contract).unwrap(), false, &mut texts);
+            let derived = contract.derived.iter().map(|derived| (derived.expression().into_owned(), false));
+            for (text, condition) in texts.into_iter().chain(derived) {
+                let template = if condition { condition_template(&text) } else { text.clone() };
+                let Some(names) = expressions.variables(&template).ok().filter(|_| template.contains('{')) else {
+                    continue;
+                };
+                for _ in 0..12 {
+                    let context = some_context(&names, &text, &mut seed);
+                    let meant = expressions.by_tera(&template, &context);
+                    assert_eq!(expressions.text(&template, &context), meant, "{template} {context:?}");
+                    if condition {
+                        let meant = meant.map(|text| text == "1");
+                        assert_eq!(expressions.holds(&text, &context), meant, "{text} {context:?}");
+                    }
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 3000, "{compared}");
+    }
+
+    #[test]
+    fn expressions_written_in_rare_ways_say_what_tera_says_of_them() {
+        let expressions = Expressions::default();
+        let map = BTreeMap::from([("b", "x"), ("c", "")]);
+        let pairs = [
+            ("a", Value::from("x")),
+            ("n", 0.into()),
+            ("m", Value::from_serializable(&map)),
+            ("none", Value::none()),
+            ("e", "".into()),
+        ];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
+        let context = context_of(&pairs.into_iter().collect());
+        for text in [
+            "{{- a -}} b",
+            "a {{ a }}\n{%- if a %} b {% endif -%} c",
+            "{# c #}{{ a }}",
+            "{{ '}}' }}",
+            "{{ \"%}\" }}{% if a %}{% endif %}",
+            "{% if a %}\n1\n{% elif q %}2{% else %}3{% endif %}\n",
+            "{% if q %}1{% if a %}2{% endif %}{% elif a %}3{% endif %}4",
+            "{% if q %}1{% elif n %}2{% else %}3{% endif %}",
+            "{% for x in m %}{{ x }}{% endfor %}",
+            "{% set z = 1 %}{{ z }}",
+            "{{ m }}",
+            "{{ m.b }}{{ m.c }}",
+            "{{ m.q }}",
+            "{{ q.b }}",
+            "{{ a.b }}",
+            "{{ none }}",
+            "{{ n }}{{ true }}",
+            "${{{ a }}}",
+            "{% if a %}{{ q }}{% endif %}",
+            "{% if q %}{{ q }}{% endif %}",
+            "{% raw %}{{ a }}{% endraw %}",
+            "{ {{a}} }",
+            "{{ a",
+            "{% if a %}",
+            "{% if a %}1{% endif %}{% endif %}",
+            "{% else %}",
+            "{{ q | default(value='d') }}-{{ a }}",
+        ] {
+            assert_eq!(expressions.text(text, &context), expressions.by_tera(text, &context), "{text}");
+        }
+        for condition in [
+            "a or q and q",
+            "not a or a",
+            "not a == \"x\"",
+            "not a in [\"x\"]",
+            "a not in [\"x\"]",
+            "(a) == (m.b)",
+            "(a or q) and (n or e)",
+            "a if q else n",
+            "a or n if q else n",
+            "q.b",
+            "a.b",
+            "m.b and m.c",
+            "m.q",
+            "m.q is defined",
+            "q.b is defined",
+            "q is not defined",
+            "none",
+            "none is defined",
+            "none == \"x\"",
+            "a == \"x\" or q == \"x\"",
+            "q == \"x\"",
+            "a != \"x\"",
+            "n == \"0\"",
+            "true",
+            "false",
+            "not(a)",
+            "not (q or a)",
+            "a == 'x' and \" or \" != a",
+            "a == \"\\\"\" or a",
+            "a and",
+            "",
+            "q or a | length > 0",
+            "\"x\" in a or q",
+            "a == \"x\" == \"x\"",
+            "a == \"x\" in m",
+            "[x for x in m] or a",
+            "a\nand\tq",
+        ] {
+            let meant = expressions.by_tera(&condition_template(condition), &context).map(|text| text == "1");
+            assert_eq!(expressions.holds(condition, &context), meant, "{condition}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Only the shape lives here. Every text marked *expression* is Tera, evaluated by `expression` over the settings.
 //! Unknown fields are errors, so a misspelt one stops the build and not a production start.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -747,14 +748,14 @@ impl Contract {
         );
         // One without effect never has a value.
         let valued = self.variables.iter().filter(|variable| variable.ignored.is_none());
-        let keys = valued.map(|variable| self.key_of(variable));
+        let keys = valued.map(|variable| self.key_of(variable).into_owned());
         let keys = keys.chain(self.groups.iter().map(|group| group.key.clone()));
         let keys = keys.chain(self.passthrough.iter().map(|passthrough| passthrough.key.clone()));
         let keys = keys.chain(self.derived.iter().map(|derived| derived.name.clone()));
         mistakes.extend(twice(keys).map(|key| (key.clone(), format!("two values are called {key} in expressions"))));
         let of_groups = self.groups.iter().flat_map(|group| &group.variables);
         for variable in self.variables.iter().chain(of_groups) {
-            let wrong = crate::contract::type_of(variable).err();
+            let wrong = crate::contract::mistake_in_type(variable);
             mistakes.extend(wrong.map(|why| (variable.name.clone(), format!("{}: {why}", variable.name))));
         }
         mistakes.extend(self.families.iter().flat_map(|family| {
@@ -816,20 +817,44 @@ impl Contract {
     }
 
     /// The name a variable has in expressions.
-    pub fn key_of(&self, variable: &Variable) -> String {
-        if let Some(key) = &variable.key {
-            return key.clone();
+    pub fn key_of<'v>(&self, variable: &'v Variable) -> Cow<'v, str> {
+        // Every variable of a contract that is written out has its own: this is asked thousands of times.
+        match &variable.key {
+            Some(key) => Cow::Borrowed(key),
+            None => Cow::Owned(default_key(variable, &own_prefix(&self.service.name))),
         }
-        let own = format!("{}_", self.service.name.to_uppercase().replace('-', "_"));
-        variable.name.strip_prefix(&own).unwrap_or(&variable.name).to_lowercase()
+    }
+
+    /// Gives every variable its key.
+    pub(super) fn name_keys(&mut self) {
+        let own = own_prefix(&self.service.name);
+        for variable in &mut self.variables {
+            if variable.key.is_none() {
+                variable.key = Some(default_key(variable, &own));
+            }
+        }
+        for variable in self.groups.iter_mut().flat_map(|group| &mut group.variables) {
+            if variable.key.is_none() {
+                variable.key = Some(default_key(variable, ""));
+            }
+        }
     }
 }
 
 impl Group {
     /// The name a variable of this group has in expressions, under the instance.
-    pub fn key_of(variable: &Variable) -> String {
-        variable.key.clone().unwrap_or_else(|| variable.name.to_lowercase())
+    pub fn key_of(variable: &Variable) -> Cow<'_, str> {
+        variable.key.as_deref().map_or_else(|| Cow::Owned(default_key(variable, "")), Cow::Borrowed)
     }
+}
+
+/// `MINIO_` of `minio`.
+fn own_prefix(service: &str) -> String {
+    format!("{}_", service.to_uppercase().replace('-', "_"))
+}
+
+fn default_key(variable: &Variable, own: &str) -> String {
+    variable.name.strip_prefix(own).unwrap_or(&variable.name).to_lowercase()
 }
 
 impl Variable {

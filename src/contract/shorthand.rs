@@ -15,6 +15,7 @@ impl Contract {
         let of_groups = self.groups.iter_mut().flat_map(|group| &mut group.variables);
         self.variables.iter_mut().chain(of_groups).for_each(|variable| take_type(variable, &self.types));
         self.variables.extend(std::mem::take(&mut self.ignored).into_iter().flat_map(without_effect));
+        self.name_keys();
         let rules: Vec<Check> = self.usual_rules().collect();
         self.checks.extend(rules);
         self
@@ -53,10 +54,10 @@ impl Contract {
         let variables = group.map_or(&self.variables, |group| &group.variables);
         let variable = variables.iter().find(|variable| variable.name == name);
         let Some(group) = group else {
-            let key = variable.map_or(name.to_lowercase(), |variable| self.key_of(variable));
+            let key = variable.map_or(name.to_lowercase().into(), |variable| self.key_of(variable));
             return Member { name: name.to_owned(), is_set: format!("{key} is defined") };
         };
-        let key = variable.map_or(name.to_lowercase(), Group::key_of);
+        let key = variable.map_or(name.to_lowercase().into(), Group::key_of);
         let name = format!("{}{{{{ {}.spelling }}}}_{name}", group.prefix, group.name);
         Member { name, is_set: format!("{}.{key} is defined", group.name) }
     }

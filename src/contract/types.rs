@@ -47,7 +47,7 @@ fn named(kind: &str, variable: &Variable) -> Result<ValueType, String> {
         "enum" => ValueType::Enum { values: variable.values.clone(), synonyms: variable.synonyms.clone() },
         "path" => ValueType::Path { exists: exists(variable.exists.as_deref())? },
         "string" => ValueType::Text {
-            pattern: variable.pattern.as_deref().map(checked_pattern).transpose()?,
+            pattern: variable.pattern.clone(),
             accepted: variable.accepted.clone(),
             min_length: variable.min_length.unwrap_or(0),
         },
@@ -76,8 +76,22 @@ fn exists(text: Option<&str>) -> Result<Exists, String> {
     }
 }
 
-fn checked_pattern(pattern: &str) -> Result<String, String> {
-    regex_lite::Regex::new(pattern).map(|_| pattern.to_owned()).map_err(|error| format!("pattern {pattern:?}: {error}"))
+/// What is wrong with a type as it is declared. A pattern is tried here, once for a contract, and not at every start.
+pub fn mistake_in_type(variable: &Variable) -> Option<String> {
+    match type_of(variable) {
+        Ok(kind) => mistake_in_pattern(&kind),
+        Err(why) => Some(why),
+    }
+}
+
+fn mistake_in_pattern(kind: &ValueType) -> Option<String> {
+    match kind {
+        ValueType::List { item } => mistake_in_pattern(item),
+        ValueType::Text { pattern: Some(pattern), .. } => {
+            regex_lite::Regex::new(pattern).err().map(|error| format!("pattern {pattern:?}: {error}"))
+        }
+        _ => None,
+    }
 }
 
 fn json_shape(of: Option<&str>) -> Result<JsonShape, String> {
@@ -86,5 +100,26 @@ fn json_shape(of: Option<&str>) -> Result<JsonShape, String> {
         Some("object") => Ok(JsonShape::Object),
         Some("array") => Ok(JsonShape::Array),
         Some(other) => Err(format!("`of` is {other:?}; a json is an object or an array")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_is_none_is_a_mistake_of_the_contract_in_lists_too() {
+        let variable = |kind: &str, pattern: &str| Variable {
+            kind: kind.into(),
+            of: Some("string".into()),
+            pattern: Some(pattern.into()),
+            ..Variable::default()
+        };
+        for kind in ["string", "list"] {
+            let why = mistake_in_type(&variable(kind, "a(")).unwrap();
+            assert!(why.starts_with("pattern \"a(\": "), "{why}");
+            assert_eq!(mistake_in_type(&variable(kind, "a(b)")), None);
+        }
+        assert_eq!(mistake_in_type(&variable("text", "a")), Some("unknown type \"text\"".into()));
     }
 }

@@ -89,7 +89,7 @@ impl Loader<'_> {
         for variable in &group.variables {
             let full_name = format!("{}{spelling}_{}", group.prefix, variable.name);
             if let Some(value) = self.resolve(&full_name, variable, Some(&instance)) {
-                instance.values.insert(Group::key_of(variable), value.to_tera());
+                instance.values.insert(Group::key_of(variable).into_owned(), value.to_tera());
             }
         }
         tera::Value::from_serializable(&instance.values)

@@ -190,6 +190,6 @@ impl Loader<'_> {
 
     pub(super) fn key_of_name(&self, name: &str) -> String {
         let variable = self.contract.variables.iter().find(|variable| variable.name == name);
-        variable.map_or_else(|| name.to_lowercase(), |variable| self.contract.key_of(variable))
+        variable.map_or_else(|| name.to_lowercase(), |variable| self.contract.key_of(variable).into_owned())
     }
 }
