@@ -16,4 +16,4 @@ mod types;
 pub mod uses;
 
 pub use self::schema::*;
-pub use self::types::type_of;
+pub use self::types::{Text, type_of};

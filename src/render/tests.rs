@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::contract::registry;
 use crate::environment::container::Container;

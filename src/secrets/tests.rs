@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::render::format::Format;
 use proptest::prelude::*;

@@ -1,4 +1,3 @@
-
 use super::*;
 
 const TERM: Event = Event::Asked(libc::SIGTERM, Asking::First);

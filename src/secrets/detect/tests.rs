@@ -1,4 +1,3 @@
-
 use super::*;
 
 fn is_secret(key: &str) -> bool {
