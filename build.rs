@@ -17,7 +17,7 @@ mod contract {
     mod types;
 
     pub use self::schema::*;
-    pub use self::types::mistake_in_type;
+    pub use self::types::{Text, mistake_in_type};
 }
 #[allow(dead_code)]
 #[path = "src/did_you_mean.rs"]
@@ -25,8 +25,9 @@ mod did_you_mean;
 #[allow(dead_code)]
 #[path = "src/read.rs"]
 mod read;
-#[allow(dead_code)]
-#[path = "src/value.rs"]
+#[allow(dead_code, unused_imports)]
+#[path = "src/value/mod.rs"]
+// `mod.rs`: a module with a path looks for its own beside itself.
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -17,4 +17,4 @@ mod types;
 pub mod uses;
 
 pub use self::schema::*;
-pub use self::types::{mistake_in_type, type_of};
+pub use self::types::{Text, mistake_in_type, type_of};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::fragments::Include;
 use crate::contract::shorthand::{keys_by_form, one_or_choices};
-pub use crate::value::toml_text::Text;
+use crate::contract::types::Text;
 
 /// One service.
 #[derive(Debug, Clone, Serialize, Deserialize)]

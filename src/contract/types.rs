@@ -2,10 +2,36 @@
 //!
 //! Owns the names of the types in a contract and their parameters; `value` says what each accepts.
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use super::Variable;
 use crate::value::{
-    Exists, JsonShape, Rejection, ValueType, parse_bytes, parse_datasize, parse_duration, parse_jvmsize, toml_text,
+    Exists, JsonShape, Rejection, ValueType, parse_bytes, parse_datasize, parse_duration, parse_jvmsize,
 };
+
+/// A scalar of a contract as text, which may be written bare or quoted: `1`, `"1GB"`, `true`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Text(pub String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Scalar {
+            Bool(bool),
+            Int(i64),
+            Float(f64),
+            Text(String),
+        }
+        Ok(Text(match Scalar::deserialize(deserializer)? {
+            Scalar::Bool(value) => value.to_string(),
+            Scalar::Int(value) => value.to_string(),
+            Scalar::Float(value) => value.to_string(),
+            Scalar::Text(value) => value,
+        }))
+    }
+}
 
 /// The type a contract's variable declares.
 ///
@@ -17,7 +43,7 @@ pub fn type_of(variable: &Variable) -> Result<ValueType, String> {
 
 fn named(kind: &str, variable: &Variable) -> Result<ValueType, String> {
     let sizes = |unit: fn(&str) -> Result<u64, Rejection>| -> Result<(Option<u64>, Option<u64>), String> {
-        let bound = |text: &Option<toml_text::Text>| {
+        let bound = |text: &Option<Text>| {
             text.as_ref()
                 .map(|text| unit(&text.0).map_err(|why| format!("bound {:?} {}", text.0, why.what)))
                 .transpose()
@@ -56,13 +82,13 @@ fn named(kind: &str, variable: &Variable) -> Result<ValueType, String> {
         "json" => ValueType::Json { shape: json_shape(variable.of.as_deref())? },
         "yaml" => ValueType::Yaml,
         "properties" => ValueType::Properties,
-        // Fewer cannot be kept out of what is printed (`redact::SHORTEST_SECRET`).
+        // Fewer cannot be kept out of what is printed (`secrets::SHORTEST_SECRET`).
         "secret" => ValueType::Secret { min_length: variable.min_length.unwrap_or(4) },
         other => return Err(format!("unknown type {other:?}")),
     })
 }
 
-fn number<T: std::str::FromStr>(text: &Option<toml_text::Text>) -> Result<Option<T>, String> {
+fn number<T: std::str::FromStr>(text: &Option<Text>) -> Result<Option<T>, String> {
     text.as_ref().map(|text| text.0.parse().map_err(|_| format!("bound {:?} is not a number", text.0))).transpose()
 }
 
