@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 use self::protocol::{Group, HEADER, Question, User};
 use crate::exit;
 use crate::identity::accounts;
-use crate::identity::privilege::Identity;
+use crate::identity::user_spec::Identity;
 use crate::pid1::sys;
 
 /// Where glibc and musl look for the daemon.
