@@ -1,4 +1,4 @@
-//! What an S3 server's refusal means: another try may help, or none can.
+//! The meaning of an S3 server's refusal: another try may help, or none can.
 
 use std::fmt;
 
