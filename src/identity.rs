@@ -5,3 +5,4 @@
 pub mod accounts;
 pub mod name_service;
 pub mod privilege;
+pub mod user_spec;

@@ -100,7 +100,7 @@ pub struct PostgresTarget {
     pub search_path: Option<String>,
     /// libpq's `options`.
     pub options: Option<String>,
-    /// What the driver proves itself with; `None` where the password is enough.
+    /// The driver's proof of its identity; `None` where the password is enough.
     pub identity: Option<ClientIdentity>,
     /// Which of the servers the driver uses.
     pub kind: ServerKind,

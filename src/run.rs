@@ -18,7 +18,8 @@ use crate::exit;
 use crate::health::{self, Early, Health, Phase};
 use crate::identity::accounts;
 use crate::identity::name_service::{self, Names};
-use crate::identity::privilege::{self, BadUser, Identity, Unprivileged};
+use crate::identity::privilege::{self, Unprivileged};
+use crate::identity::user_spec::{self, BadUser, Identity};
 use crate::log;
 use crate::net::connect;
 use crate::net::http;
@@ -261,13 +262,13 @@ fn identity(user: &str) -> Result<Option<Identity>, Failure> {
         return Ok(None);
     }
     let (passwd, group) = (accounts_for(user, "/etc/passwd")?, accounts_for(user, "/etc/group")?);
-    let identity = match privilege::parse_user(user, &passwd, &group) {
+    let identity = match user_spec::parse_user(user, &passwd, &group) {
         // An image without the house's user still runs as its number.
-        Err(BadUser::UnknownUser(name)) if name == "shusr" => privilege::parse_user("1000:1000", &passwd, &group),
+        Err(BadUser::UnknownUser(name)) if name == "shusr" => user_spec::parse_user("1000:1000", &passwd, &group),
         named => named,
     };
     let identity = identity.map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
-    privilege::refuse_hidden_root(user, &identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
+    user_spec::refuse_hidden_root(user, &identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
     privilege::check_can_become(&identity).map_err(|error| Failure::new(exit::PRIVILEGE, error))?;
     Ok(Some(identity))
 }

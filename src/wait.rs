@@ -76,7 +76,7 @@ pub enum Ending {
 }
 
 impl Pending {
-    /// What to exit with: what another configuration cures is the environment's fault.
+    /// The exit status: what another configuration cures is the environment's fault.
     pub fn status(&self) -> u8 {
         if let Ending::Unfit { .. } = self.ending { exit::CONTRACT } else { exit::DEPENDENCY }
     }

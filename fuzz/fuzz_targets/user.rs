@@ -1,7 +1,7 @@
 //! Any user in the form of `docker run --user`, against any /etc/passwd and /etc/group.
 #![no_main]
 
-use dl_entry::identity::privilege::parse_user;
+use dl_entry::identity::user_spec::parse_user;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (String, String, String)| {

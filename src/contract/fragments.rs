@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::contract::{Check, Contract, Derived, Directory, File, Group, Ignored, NamedType, Preset, Variable, Wait};
 
-/// What a fragment may have: parts of a contract, with `$(parameter)` in their texts.
+/// The fields of a fragment: parts of a contract, with `$(parameter)` in their texts.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 #[derive(Default)]

@@ -133,7 +133,7 @@ pub struct BaseImage {
     pub set: BTreeMap<String, String>,
 }
 
-/// What variables of one kind have in common. A variable's own field wins.
+/// The fields that variables of one kind have in common. A variable's own field wins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NamedType {

@@ -14,7 +14,7 @@ use super::{Health, Question};
 const MOST_WAITING: usize = 8;
 /// How long one may say nothing.
 const MOST_SILENCE: Duration = Duration::from_secs(1);
-/// What is read of a request: its first line is what counts.
+/// The part of a request that is read: its first line counts.
 const LONGEST_REQUEST: usize = 1024;
 
 /// The listener of the endpoints before they are served.

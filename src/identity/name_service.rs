@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 use self::protocol::{Group, HEADER, Question, User};
 use crate::exit;
 use crate::identity::accounts;
-use crate::identity::privilege::Identity;
+use crate::identity::user_spec::Identity;
 use crate::pid1::sys;
 
 /// Where glibc and musl look for the daemon.
@@ -44,7 +44,7 @@ const NAME: &str = "shusr";
 const MOST_CONNECTIONS: usize = 64;
 /// For one lookup in all.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// Who has not asked by now goes when others wait. Every C library asks at once; what comes in between is a pause of
+/// A client that has not asked by now goes when others wait. Every C library asks at once; what comes in between is a pause of
 /// its container (CFS bandwidth control), which without a crowd costs nobody their name.
 const PATIENCE_IN_A_CROWD: Duration = Duration::from_millis(100);
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);

@@ -1,27 +1,22 @@
 //! The five S3 calls the program needs, signed with Signature Version 4 in headers.
 //!
-//! Owns the signature (AWS, "Authenticating Requests: Using the Authorization Header") and what an S3 error means;
-//! `http` sends. Retries nothing: `wait` and `tasks` ask `S3Error` whether another try can help. Bucket names only,
+//! `sigv4` signs, `http` sends, `error` says what a refusal means. Retries nothing: `wait` and `tasks` ask `S3Error` whether another try can help. Bucket names only,
 //! never object keys, and static credentials only. Own code, because the small clients on crates.io either bring
 //! time-zone data along or cannot sign these calls.
 
-use std::fmt;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+mod error;
+mod sigv4;
 
-use hmac::{Hmac, KeyInit, Mac};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use sha2::{Digest, Sha256};
+use std::time::{Duration, Instant, SystemTime};
+
 use url::{Host, Url};
 
-use crate::net::connect;
-use crate::net::http::{self, Answer, Reason, Request};
+pub use self::error::S3Error;
+
+use self::error::refusal;
+use self::sigv4::signed_headers;
+use crate::net::http::{self, Answer, Request};
 use crate::plan::S3Target;
-
-/// Everything but the unreserved characters of RFC 3986, as AWS's `UriEncode` wants it.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// `RESERVED`, for a path, where the slashes stay.
-const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
 /// The region that must not be named in CreateBucket.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -30,97 +25,6 @@ const DEFAULT_REGION: &str = "us-east-1";
 const LOCATION: &str = "location=";
 
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
-
-/// Codes that say the credentials themselves are wrong: no other try can help.
-const WRONG_CREDENTIALS: [(&str, &str); 2] = [
-    ("SignatureDoesNotMatch", "the secret key is wrong"),
-    ("InvalidAccessKeyId", "the access key is not known to the server"),
-];
-
-/// Codes that say the question is wrong, whoever asks: no other try can help either.
-const WRONG_QUESTION: [&str; 2] = ["InvalidBucketName", MOVED];
-
-/// The bucket is in another region, or at another endpoint.
-const MOVED: &str = "PermanentRedirect";
-
-/// Codes below 500 after which another try may succeed.
-const PASSING: [&str; 4] = ["OperationAborted", "RequestTimeout", "RequestTimeTooSkewed", "NoSuchBucket"];
-
-/// An S3 call that did not succeed.
-#[derive(Debug)]
-pub enum S3Error {
-    /// No answer, or no question: what `http` says.
-    Http(Reason),
-    /// The endpoint is not a scheme, a host and a port.
-    Endpoint(String),
-    /// The bucket should come before an IP address.
-    NoRoomForBucket,
-    /// Something answered, but not in the way of S3.
-    NotS3 { call: &'static str, status: u16 },
-    /// The server said no.
-    Refused { call: &'static str, status: u16, code: String, message: String },
-}
-
-impl S3Error {
-    /// Whether the credentials are wrong, so that no other try can help.
-    pub fn is_wrong_credentials(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if WRONG_CREDENTIALS.iter().any(|(known, _)| known == code))
-    }
-
-    /// Whether what is asked is wrong, the credentials included: no other try can help.
-    pub fn is_final(&self) -> bool {
-        self.is_wrong_credentials() || WRONG_QUESTION.iter().any(|code| self.is(code))
-    }
-
-    /// Whether the same call may succeed later: the server is starting, busy, or not there yet.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Http(reason) => reason.may_pass(),
-            // As a proxy does until the server behind it is there.
-            Self::NotS3 { .. } => true,
-            Self::Endpoint(_) | Self::NoRoomForBucket => false,
-            Self::Refused { status, code, .. } => *status >= 500 || *status == 429 || PASSING.contains(&code.as_str()),
-        }
-    }
-
-    /// Whether the server understood the call and said no.
-    pub fn is_refusal(&self) -> bool {
-        self.status().is_some()
-    }
-
-    fn is(&self, wanted: &str) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == wanted)
-    }
-
-    fn status(&self) -> Option<u16> {
-        if let Self::Refused { status, .. } = self { Some(*status) } else { None }
-    }
-}
-
-impl fmt::Display for S3Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (call, status, code, message) = match self {
-            Self::Http(reason) => return reason.fmt(f),
-            Self::Endpoint(why) => return write!(f, "the S3 endpoint {why}; it must be http(s)://HOST[:PORT][/PATH]"),
-            Self::NotS3 { call, status } => {
-                return write!(f, "{call} answered {status}, but not as S3 does: another server is at this endpoint");
-            }
-            Self::NoRoomForBucket => {
-                return f.write_str("no bucket can be put before an IP address; it needs path-style access or a name");
-            }
-            Self::Refused { call, status, code, message } => (call, status, code, message),
-        };
-        write!(f, "{call} answered {status}")?;
-        if !code.is_empty() {
-            write!(f, " {code}")?;
-        }
-        let own_words = WRONG_CREDENTIALS.iter().find(|(known, _)| known == code).map(|(_, words)| *words);
-        let explanation = own_words.unwrap_or(message);
-        if explanation.is_empty() { Ok(()) } else { write!(f, ": {explanation}") }
-    }
-}
-
-impl std::error::Error for S3Error {}
 
 /// Whether the bucket was there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,111 +182,6 @@ fn address(server: &S3Target, bucket: Option<&str>, query: &str) -> Result<Url, 
     }
     url.set_query(Some(query).filter(|query| !query.is_empty()));
     Ok(url)
-}
-
-fn refusal(call: &'static str, answer: &Answer) -> S3Error {
-    let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(connect::quoted);
-    let text = String::from_utf8_lossy(&answer.body);
-    let document = roxmltree::Document::parse(&text).ok();
-    let element = |name: &str| {
-        let found = document.as_ref()?.descendants().find(|node| node.tag_name().name() == name)?;
-        found.text().map(connect::quoted)
-    };
-    // HEAD's answer carries no more than this.
-    let region = header("x-amz-bucket-region").filter(|_| answer.status == 301);
-    let elsewhere = region.as_ref().map(|region| format!("the bucket is in the region {region}"));
-    let moved = || region.is_some().then(|| MOVED.to_owned());
-    let message = elsewhere.or_else(|| element("Message")).or_else(|| header("x-minio-error-desc"));
-    S3Error::Refused {
-        call,
-        status: answer.status,
-        code: element("Code").or_else(|| header("x-minio-error-code")).or_else(moved).unwrap_or_default(),
-        message: message.unwrap_or_default(),
-    }
-}
-
-/// The headers that make a request AWS's: date, hash of the body, signature. `Host` is signed too, and sent by `http`.
-fn signed_headers(server: &S3Target, method: &str, url: &Url, body: &[u8], now: SystemTime) -> Vec<(String, String)> {
-    let moment = timestamp(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
-    let body_hash = hex(&Sha256::digest(body));
-    let mut headers = vec![
-        ("host".to_owned(), authority(url)),
-        ("x-amz-content-sha256".to_owned(), body_hash.clone()),
-        ("x-amz-date".to_owned(), moment.clone()),
-    ];
-    let authorization = authorization(server, method, url, &headers, &body_hash, &moment);
-    headers.remove(0);
-    headers.push(("authorization".to_owned(), authorization));
-    headers
-}
-
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// `headers` must have lower-case names and be sorted by them.
-fn authorization(
-    server: &S3Target,
-    method: &str,
-    url: &Url,
-    headers: &[(String, String)],
-    body_hash: &str,
-    moment: &str,
-) -> String {
-    let day = &moment[..8];
-    let scope = format!("{day}/{}/s3/aws4_request", server.region);
-    let signed = headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
-    let listed: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
-    let (path, query) = (canonical_path(url), canonical_query(url));
-    let canonical = format!("{method}\n{path}\n{query}\n{listed}\n{signed}\n{body_hash}");
-    let to_sign = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
-    let secret = format!("AWS4{}", server.secret_key);
-    let parts = [day, &server.region, "s3", "aws4_request", &to_sign];
-    let signature = parts.iter().fold(secret.into_bytes(), |key, part| keyed_hash(&key, part));
-    format!(
-        "AWS4-HMAC-SHA256 Credential={}/{scope},SignedHeaders={signed},Signature={}",
-        server.access_key,
-        hex(&signature)
-    )
-}
-
-fn canonical_path(url: &Url) -> String {
-    let decoded: Vec<u8> = percent_decode_str(url.path()).collect();
-    percent_encoding::percent_encode(&decoded, RESERVED_IN_PATH).to_string()
-}
-
-fn canonical_query(url: &Url) -> String {
-    let encode = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
-    let mut pairs: Vec<_> = url.query_pairs().map(|(name, value)| (encode(&name), encode(&value))).collect();
-    pairs.sort();
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
-}
-
-fn keyed_hash(key: &[u8], text: &str) -> Vec<u8> {
-    // HMAC takes keys of any length (RFC 2104 section 3): this cannot fail.
-    let Ok(mut hash) = Hmac::<Sha256>::new_from_slice(key) else { unreachable!("a key of any length is a key") };
-    hash.update(text.as_bytes());
-    hash.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// `20130524T000000Z`. The calendar is Howard Hinnant's `civil_from_days`, for days after 1970.
-fn timestamp(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ fn build(verification: Verification, root: Option<&Path>) -> Result<ClientConfig
     Ok(config)
 }
 
-/// What a client proves itself with: a chain in PEM, and its key in PEM or as pgjdbc wants it, PKCS #8 in DER.
+/// The proof of a client's identity: a chain in PEM, and its key in PEM or as pgjdbc wants it, PKCS #8 in DER.
 ///
 /// # Errors
 /// Why not, said of the two; nothing of the key.

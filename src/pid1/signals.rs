@@ -195,7 +195,7 @@ pub struct Stops(SignalFd);
 
 impl Stops {
     /// # Errors
-    /// What signalfd(2) has.
+    /// Those of signalfd(2).
     pub fn new() -> io::Result<Stops> {
         watched(&STOPS).map(Stops)
     }

@@ -428,7 +428,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// What was stopped by the terminal, and not by a signal for us, is not ours alone to resume.
+    /// A service that the terminal stopped, and no signal to us, is not ours alone to resume.
     fn follow_suspension(&self, child: &Child) {
         let signal = sys::stopped_by(self.pid).filter(|signal| PAUSES.contains(signal));
         if let Some(signal) = signal.and_then(|signal| Signal::try_from(signal).ok())

@@ -76,7 +76,7 @@ pub fn reap() -> Result<Reaped, Errno> {
     wait_id(libc::WEXITED | libc::WNOHANG)
 }
 
-/// What `reap` would find; it stays to be reaped.
+/// The child that `reap` would find; it stays to be reaped.
 ///
 /// # Errors
 /// As `reap`.

@@ -20,7 +20,7 @@ struct Port {
     variables: Vec<String>,
 }
 
-/// What is wrong with the ports of `plan` and, where it is `served`, of the health endpoint: one paragraph each.
+/// The mistakes in the ports of `plan` and, where it is `served`, of the health endpoint: one paragraph each.
 pub fn refused(plan: &Plan, own: &Own, served: bool, settings: &[Setting]) -> Vec<String> {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
     let first = text.trim().parse().unwrap_or(0);

@@ -53,7 +53,7 @@ fn host_mistake(scheme: &str, host: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with a text that is the URL of a server, as the keys of a service that no contract declares have it.
+/// The mistake in a text that is the URL of a server, as the keys of a service that no contract declares have it.
 pub fn url_mistake(text: &str) -> Option<String> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme)?;
     let known = ["http", "https", "thrift"].contains(&scheme);
