@@ -114,7 +114,8 @@ fn a_panic_inside_the_log_ends_too_and_tells_no_secret() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(crate::exit::INTERNAL.into()));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    let place = stderr.strip_prefix("dl-entry: internal error at src/log/tests.rs:").unwrap_or_else(|| panic!("{stderr}"));
+    let place =
+        stderr.strip_prefix("dl-entry: internal error at src/log/tests.rs:").unwrap_or_else(|| panic!("{stderr}"));
     assert!(place.ends_with(" (a bug in dl-entry, please report it)\n") && place.len() < 50, "{stderr}");
 }
 
