@@ -3,8 +3,8 @@
 /// No larger distance is told apart from the largest there is.
 const MOST: usize = 3;
 
-/// Levenshtein's distance, counting a swap of neighbours as one; `usize::MAX` where it is more than `MOST`. Takes a time
-/// that grows with the length alone: of the table only what is near its diagonal is worked out.
+/// Levenshtein's distance, counting a swap of neighbours as one; `usize::MAX` where it is more than `MOST`. Takes a
+/// time that grows with the length alone: of the table only what is near its diagonal is worked out.
 pub fn edit_distance(one: &str, other: &str) -> usize {
     if one.is_ascii() && other.is_ascii() {
         return if differ_in_letters(one, other) { usize::MAX } else { distance(one.as_bytes(), other.as_bytes()) };
@@ -13,7 +13,8 @@ pub fn edit_distance(one: &str, other: &str) -> usize {
     distance(&one, &other)
 }
 
-/// Whether more letters are in one of the two alone than `MOST` changes can account for: nearly always, and quickly seen.
+/// Whether more letters are in one of the two alone than `MOST` changes can account for: nearly always, and quickly
+/// seen.
 fn differ_in_letters(one: &str, other: &str) -> bool {
     let letters = |text: &str| text.bytes().fold(0u64, |letters, byte| letters | 1 << (byte & 63));
     (letters(one) ^ letters(other)).count_ones() as usize > 2 * MOST

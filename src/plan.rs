@@ -1,4 +1,5 @@
-//! The plan of a start as plain data: the files, directories, waits, tasks, command, probes and stop ladder of one service.
+//! The plan of a start as plain data: the files, directories, waits, tasks, command, probes and stop ladder of one
+//! service.
 //!
 //! Nothing here acts and nothing here knows where a value came from. `contract` says what a plan is made from,
 //! `render` fills `Plan::files`, and `write`, `wait`, `supervise` and `health` each carry out their own part.

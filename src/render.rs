@@ -97,7 +97,7 @@ impl Proven {
     }
 }
 
-/// Whose a line of a template is: what it prints, and the variables that comes from.
+/// The owner of a template's line: the value it prints, and the variables it comes from.
 struct Owner {
     expression: String,
     variables: Vec<String>,
@@ -376,7 +376,7 @@ impl<'a> Renderer<'a> {
         same.max_by_key(|(place, ..)| of_item(place)).map(|(.., one)| one)
     }
 
-    /// Whose the template's line of `key` is, rendered or not; nobody's where no variable is in it.
+    /// The owner of the template's line of `key`, rendered or not; none if it contains no variable.
     fn owner(&self, job: &Job, key: &str) -> Option<Owner> {
         let after_key = |line: &'a str| line.strip_prefix(key)?.trim_start().strip_prefix('=');
         let values = self.source(job).lines().filter_map(after_key).map(str::trim);
@@ -436,7 +436,7 @@ impl<'a> Renderer<'a> {
                 Problem::error(variables, message).accepted(format!("{names} alone")).from_source("environment"),
             );
         }
-        // What a variable says is never a reference, so there is no other way to give a secret that is one.
+        // A variable's value is never a reference, so a secret that is one can be given no other way.
         if addition.secret && job.format.refers(&addition.value) {
             return None;
         }

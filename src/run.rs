@@ -1,7 +1,8 @@
 //! `dl-entry run`: the effects, in their one order.
 //!
-//! prepare (pure) → listen → write as whoever we are → become the service's user for good → health → wait → spawn → tasks →
-//! supervise → exit. A signal is honoured in every phase; nothing of the service runs before the drop is proven.
+//! prepare (pure) → listen → write as whoever we are → become the service's user for good → health → wait → spawn →
+//! tasks → supervise → exit. A signal is honoured in every phase; nothing of the service runs before the drop is
+//! proven.
 
 mod low_ports;
 
@@ -243,7 +244,7 @@ fn run_dir(own: &Own) -> (PathBuf, Option<String>) {
     (fallback, Some(warning))
 }
 
-/// Where temporary files go. What is empty or relative in TMPDIR names no folder, and `/` is everybody's.
+/// Where temporary files go. An empty or relative TMPDIR names no folder, and `/` is everybody's.
 fn temporary() -> PathBuf {
     let named = std::env::var_os("TMPDIR").map(PathBuf::from);
     named.filter(|path| path.is_absolute() && path.parent().is_some()).unwrap_or_else(|| PathBuf::from("/tmp"))
@@ -555,7 +556,7 @@ impl Started<'_> {
 
 /// Once the service runs, there may be no thread to be had, and it is asked all the same.
 async fn prepare_questions(plan: &Plan) {
-    // What the waits believed may not be needed again.
+    // The roots of the waits may not be needed again.
     tls::forget();
     let mut needs_thread = false;
     for (url, insecure_tls, root) in questions(plan) {

@@ -109,8 +109,8 @@ impl Secrets {
         Cow::Owned(redacted)
     }
 
-    /// The same for every text and number of a JSON document, which stays one: its names, `true`, `false` and `null` are
-    /// its own, whatever a secret is called.
+    /// The same for every text and number of a JSON document, which stays one: its names, `true`, `false` and `null`
+    /// are its own, whatever a secret is called.
     pub fn redact_json(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => self.redact(text).into(),
@@ -143,7 +143,7 @@ impl Known {
     fn add_spellings(&mut self, name: u32, value: &[u8], encoded: bool) {
         match std::str::from_utf8(value) {
             Ok(text) => self.add_text(name, text),
-            // What a text shows of other bytes: a replacement, or the characters of Latin-1.
+            // How a text shows other bytes: as replacements, or as characters of Latin-1.
             Err(_) => {
                 let latin = value.utf8_chunks().map(|chunk| {
                     chunk
@@ -194,8 +194,8 @@ impl Known {
         is_plain
     }
 
-    /// A secret of hardly anything but marks and escapes folds to nothing: it is looked for as our formats and URLs spell
-    /// it, a long one as JSON does, the only format that spells everything.
+    /// A secret of hardly anything but marks and escapes folds to nothing: it is looked for as our formats and URLs
+    /// spell it, a long one as JSON does, the only format that spells everything.
     fn add_marks(&mut self, name: u32, text: &str) {
         self.of_marks = true;
         let formats = if text.len() < VERY_LONG { &Format::ALL[..] } else { &[Format::Json] };

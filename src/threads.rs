@@ -30,7 +30,7 @@ fn calls() -> MutexGuard<'static, Calls> {
     CALLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What `call` returns, without blocking this thread. A call that nobody waits for any more is not begun.
+/// Returns the result of `call` without blocking this thread. An abandoned call is not begun.
 ///
 /// # Errors
 /// No thread can be had.

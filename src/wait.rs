@@ -116,8 +116,8 @@ pub(crate) enum Miss {
     Unfit(String),
 }
 
-/// Keeps the passwords of these dependencies out of everything printed from here on: as they are, and as their URLs have
-/// them. What is a part of a name that is told, or a word of ours, would only leave a hole there.
+/// Keeps the passwords of these dependencies out of everything printed from here on: as they are, and as their URLs
+/// have them. What is a part of a name that is told, or a word of ours, would only leave a hole there.
 pub fn keep_secrets(urls: &[String], waits: &[Wait], secrets: &Secrets) {
     let mut found: Vec<String> = urls.iter().flat_map(|url| secrets_within(url)).collect();
     for wait in waits {

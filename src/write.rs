@@ -209,7 +209,7 @@ fn decide(file: &RenderedFile, owner: Owner, mounts: &Mounts, links: Links) -> R
         let (path, what) = (path.clone(), kind(&stat));
         return Err(WriteError::InTheWay { path, what, wanted: "a file" });
     }
-    // What cannot be read is certainly not known to be the same.
+    // A file that cannot be read may differ.
     let same = stat.st_size == file.contents.len() as i64 && is_same();
     let has_mode_and_owner =
         stat.st_mode & 0o7777 == file.mode && owner.is_none_or(|owner| owner == (stat.st_uid, stat.st_gid));

@@ -49,7 +49,8 @@ Examples:
   dl-entry run -- --some-option-of-the-service
   dl-entry run --exec                   be replaced by the service at the end (it becomes PID 1)")]
     Run(Run),
-    /// Validate the environment and write nothing: exit 0, 78 with every problem listed, 65 (template) or 66 (secret file)
+    /// Validate the environment and write nothing: exit 0, 78 with every problem listed, 65 (template) or 66 (secret
+    /// file)
     #[command(
         name = "check-env",
         after_help = "\
@@ -171,7 +172,8 @@ pub enum Question {
 
 #[derive(Debug, Args)]
 pub struct WaitArgs {
-    /// tcp://host:port, http(s)://…, postgres://user@host/db, s3+http(s)://key:secret@host/bucket, etcd://…, dns://…, file:///…
+    /// tcp://host:port, http(s)://…, postgres://user@host/db, s3+http(s)://key:secret@host/bucket, etcd://…, dns://…,
+    /// file:///…
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
     /// How long all of them may take; default: DL_WAIT_TIMEOUT, or 5m
@@ -194,7 +196,8 @@ pub struct Init {
 }
 
 impl Command {
-    /// A program that is a word for the image's own service is that service. `public_words` is asked only where there is one.
+    /// A program that is a word for the image's own service is that service. `words` is asked only where there
+    /// is one.
     pub fn or_service(self, words: impl FnOnce() -> Vec<String>) -> Command {
         let Command::Program(arguments) = self else { return self };
         match words_taken(&arguments, &words()) {

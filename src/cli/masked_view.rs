@@ -115,8 +115,8 @@ impl Shown {
             || !self.open.is_empty() && open().iter().any(|entry| self.open_secret(entry).is_some())
     }
 
-    /// The name of the secret that the value of an entry is. A word is one where the key says so: it may be a user's name,
-    /// too.
+    /// The name of the secret that the value of an entry is. A word is one where the key says so: it may be a user's
+    /// name, too.
     fn open_secret(&self, entry: &Entry) -> Option<&String> {
         let name = self.open.get(&entry.value)?;
         (is_short(&entry.value) || is_secret(&entry.key, &entry.value)).then_some(name)
@@ -144,7 +144,7 @@ fn formats(prepared: &Prepared) -> BTreeMap<PathBuf, Format> {
     formats
 }
 
-/// What a text says; one that is not of its format, as a part of a file may be, is read as properties are.
+/// The entries of a text; a text that is not of its format, such as a part of a file, is read as properties.
 fn entries(format: Format, text: &str) -> Option<Vec<Entry>> {
     let parsed =
         format.parse(text).or_else(|error| if format.has_keys() { Format::Properties.parse(text) } else { Err(error) });

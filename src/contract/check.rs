@@ -1,4 +1,4 @@
-//! What can be wrong with a contract as a whole: an expression or template that does not parse or names nothing declared,
+//! Mistakes of a contract as a whole: an expression or template that does not parse or names nothing declared,
 //! a template that does not exist, and what `Contract::mistakes` finds. Each with file and line.
 //!
 //! Pure. build.rs asks it of every built-in contract, and `contract::registry` of an image's own.

@@ -86,7 +86,8 @@ pub fn condition_template(condition: &str) -> String {
     format!("{{% if {condition} %}}1{{% endif %}}")
 }
 
-/// Whether an expression uses what a variable says, and not only whether it is there: `{{ x }}` and `x == 1` do, `if x`,
+/// Whether an expression uses what a variable says, and not only whether it is there: `{{ x }}` and `x == 1` do, `if
+/// x`,
 /// `not x and y` and `x is defined` do not.
 pub fn reads_content(expression: &str, name: &str) -> bool {
     let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -227,7 +228,7 @@ pub fn register(tera: &mut Tera) {
     });
 }
 
-/// What would need a loop: a search through files, lines, keys or nodes.
+/// Functions for searches that would need a loop: through files, lines, keys or nodes.
 fn register_lookups(tera: &mut Tera) {
     tera.register_function("jar_version", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
         let (folder, name): (&str, &str) = (kwargs.must_get("folder")?, kwargs.must_get("name")?);
@@ -265,7 +266,7 @@ fn jar_version(folder: &std::path::Path, name: &str) -> Option<String> {
     files.filter_map(version).max_by_key(|version| version_key(version))
 }
 
-/// What the first line `KEY: VALUE` of a text says, without quotes; a line with blanks before it belongs to another key.
+/// The value of the first line `KEY: VALUE` of a text, without quotes; an indented line belongs to another key.
 fn line_value(text: &str, key: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     Some(value.replace(['"', '\''], "").trim().to_owned())
@@ -419,8 +420,8 @@ fn path_of(text: &str) -> String {
     rest.split_once('/').map_or(String::new(), |(_, path)| format!("/{path}"))
 }
 
-/// `jdbc:postgresql://db/x?sslmode=require` → the value of one parameter, percent-decoded. Of several it is the last, as
-/// for the driver (`parseURL` of pgjdbc's `Driver`).
+/// `jdbc:postgresql://db/x?sslmode=require` → the value of one parameter, percent-decoded. Of several it is the last,
+/// as for the driver (`parseURL` of pgjdbc's `Driver`).
 fn url_parameter(text: &str, name: &str) -> Option<String> {
     let (_, query) = text.split_once('?')?;
     let pairs = url::form_urlencoded::parse(query.as_bytes());

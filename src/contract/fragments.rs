@@ -49,7 +49,7 @@ pub enum Include {
 /// Reads a contract with all that it includes, ready for use, and the data it is made from.
 ///
 /// # Errors
-/// What the TOML parser says, with line and column, or `included`.
+/// The TOML parser's message with line and column, or an error of `included`.
 pub fn read(text: &str, fragment: &dyn Fn(&str) -> Option<Value>) -> Result<(Contract, Value), String> {
     // The parser of the text knows the lines.
     toml::from_str::<Contract>(text).map_err(|error| error.to_string())?;

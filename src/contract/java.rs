@@ -1,4 +1,5 @@
-//! The JVM as contracts need it: which Java is there, its heap and collector, and which options it refuses to start with.
+//! The JVM as contracts need it: which Java is there, its heap and collector, and which options it refuses to start
+//! with.
 //!
 //! Pure but for `version_at`, which reads one small file of a Java home. Knows no service. Offered to contracts by
 //! `expression`.
@@ -212,7 +213,7 @@ impl Row {
 }
 
 struct Table {
-    /// What stands after `-XX:`, by name.
+    /// The options after `-XX:`, by name.
     flags: HashMap<&'static str, Row>,
     /// Options, and how options start.
     others: Vec<Row>,

@@ -5,7 +5,8 @@
 //! discovery-server.enabled<TAB>+<TAB>x<TAB>x<TAB>drop it
 //! ```
 //! Cells: `+` valid, `~` an old name that still works, `x` stops the service, `-` unknown to that version (which stops
-//! it too), `o` unknown to that version, which takes no notice, `?` not recorded. The column used is the newest not newer than the version asked about. A key ending in
+//! it too), `o` unknown to that version, which takes no notice, `?` not recorded. The column used is the newest not
+//! newer than the version asked about. A key ending in
 //! `*` stands for every key that starts so; another `*` in it for one part, which may be in quotes:
 //! `warehouses.*.location`. A note `use NAME` of a `~` says that the two together stop the service.
 
@@ -139,7 +140,7 @@ impl<'a> Table<'a> {
         let spelt =
             |pattern: &str| if pattern.contains('*') { in_words_of(key, pattern).into() } else { Cow::Borrowed(key) };
         let distances = self.rows.iter().map(|row| (edit_distance(&spelt(row.key), row.key), row));
-        // What no version knows is nothing to mean.
+        // A key that no version knows is not suggested.
         let is_known = |row: &Row| row.cells().any(|cell| ["+", "~"].contains(&cell));
         let near = distances.filter(|(distance, row)| *distance <= tolerance && is_known(row));
         near.map(|(distance, row)| (distance, row.key)).min().map(|(_, key)| key.to_owned())

@@ -70,7 +70,7 @@ impl fmt::Display for CatalogueError {
 }
 
 impl CatalogueError {
-    /// What a command ends with that needs the service.
+    /// The exit status of a command that needs the service.
     pub fn status(&self) -> u8 {
         match self {
             CatalogueError::Mistaken { .. } => exit::TEMPLATE,
@@ -186,7 +186,7 @@ fn shared(name: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
 
-/// What an image adds.
+/// The additions of an image.
 struct Addition {
     contract: Value,
     /// The contract as it was written.
@@ -210,7 +210,7 @@ fn read_folder(folder: &Path) -> Result<Addition, CatalogueError> {
     Ok(Addition { contract, text, files })
 }
 
-/// What is wrong with a contract as data, and the line where the word it is about first stands.
+/// The mistake in a contract as data, with the line of the word it is about.
 fn with_line(error: &serde_json::Error, text: &str) -> String {
     let reason = error.to_string();
     let reason = reason.split(" at line ").next().unwrap_or_default();

@@ -18,7 +18,8 @@ use crate::contract::types::Text;
 pub struct Contract {
     #[serde(default)]
     pub service: Service,
-    /// Fragments of `services/shared`, by name or as `{ fragment = "NAME", parameter = "…" }`; gone once they are put in.
+    /// Fragments of `services/shared`, by name or as `{ fragment = "NAME", parameter = "…" }`; gone once they are put
+    /// in.
     #[serde(default)]
     pub include: Vec<Include>,
     /// Old or foreign names, each standing for one variable: `OLD = "NEW"`. Used with a notice.
@@ -176,7 +177,7 @@ pub struct Preset {
     pub when: Option<String>,
     /// Name of the group: checked for each of its instances.
     pub group: Option<String>,
-    /// What to do, where there is more to say than `all of them, or none`.
+    /// The remedy, if it is more than `all of them, or none`.
     pub accepted: Option<String>,
 }
 
@@ -278,8 +279,8 @@ pub enum Export {
 pub struct Group {
     /// The name of one instance in expressions and messages: `catalog`.
     pub name: String,
-    /// The list of all instances in expressions: `catalogs`. Each has `name` (lower case), `did_you_mean` (as in the names of
-    /// its variables) and its variables' keys.
+    /// The list of all instances in expressions: `catalogs`. Each has `name` (lower case), `spelling` (as in the
+    /// names of its variables) and its variables' keys.
     pub key: String,
     pub prefix: String,
     pub doc: String,
@@ -608,8 +609,8 @@ pub struct Probe {
     pub http: Option<Http>,
     /// Expression of `host:port`.
     pub tcp: Option<String>,
-    /// Expression of a duration: how long the answers must have been as expected before the service is first ready, where
-    /// it goes on preparing itself without a word.
+    /// Expression of a duration: how long the answers must have been as expected before the service is first ready,
+    /// where it goes on preparing itself without a word.
     pub settle: Option<String>,
 }
 
@@ -719,7 +720,7 @@ const SIGNALS: [&str; 31] = [
     "SIGSYS",
 ];
 
-/// What comes a second time.
+/// Items that occur a second time.
 fn twice(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
     let mut seen = BTreeSet::new();
     names.filter(move |name| !seen.insert(name.clone()))
@@ -734,7 +735,7 @@ impl Contract {
         toml::from_str(text).map(Contract::written_out).map_err(|error| error.to_string())
     }
 
-    /// What no parser of the shape sees, each with a word of the contract that stands near it.
+    /// Mistakes that the parser of the shape cannot see, each with a word of the contract near it.
     pub fn mistakes(&self) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
         let Service { name, summary, command, .. } = &self.service;

@@ -67,7 +67,7 @@ enum Branch {
 enum Tag<'t> {
     /// `{{ … }}` as it stands.
     Print(&'t str),
-    /// What is in `{% … %}`.
+    /// The inside of `{% … %}`.
     Statement(&'t str),
 }
 

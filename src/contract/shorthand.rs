@@ -1,4 +1,4 @@
-//! What a contract says once for many, written out: named types, variables without effect, and the usual rules.
+//! Shorthand of a contract, written out: named types, variables without effect, and the usual rules.
 //!
 //! Pure, and before everything else: the rest of the program sees variables, values and rules alone.
 
@@ -114,7 +114,7 @@ fn rule(
     }
 }
 
-/// What the variable leaves to its type, from the type.
+/// Fills the fields that the variable leaves to its type.
 fn take_type(variable: &mut Variable, types: &BTreeMap<String, NamedType>) {
     let is_list = variable.kind == "list";
     let name = if is_list { variable.of.clone().unwrap_or_default() } else { variable.kind.clone() };

@@ -102,7 +102,7 @@ fn exists(text: Option<&str>) -> Result<Exists, String> {
     }
 }
 
-/// What is wrong with a type as it is declared. A pattern is tried here, once for a contract, and not at every start.
+/// The mistake in a declared type. Patterns are compiled here once for a contract, not at every start.
 pub fn mistake_in_type(variable: &Variable) -> Option<String> {
     match type_of(variable) {
         Ok(kind) => mistake_in_pattern(&kind),

@@ -74,7 +74,7 @@ fn listening(listener: StdListener) -> io::Result<TcpListener> {
 }
 
 async fn accepted(listener: &TcpListener) -> TcpStream {
-    // What has arrived by now is read first: a request that is already there keeps its seat.
+    // Data that has arrived is read first: a request that is already there keeps its slot.
     yield_now().await;
     loop {
         match listener.accept().await {
@@ -166,7 +166,7 @@ enum After {
     Close,
 }
 
-/// One request and its answer. What follows the request stays in the buffer for the next one.
+/// One request and its answer. Bytes after the request stay in the buffer for the next one.
 async fn exchange<P: AsyncFn() -> Result<(), String>>(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,

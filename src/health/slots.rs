@@ -1,7 +1,8 @@
 //! Which connections to keep when all slots are taken.
 //!
-//! Decides, and closes nothing itself. Whoever has sent a whole request is answered; of the others, the oldest makes way
-//! for a newcomer: connections that are held open and say nothing, or say it slowly, keep nobody from being answered.
+//! Decides, and closes nothing itself. Whoever has sent a whole request is answered; of the others, the oldest makes
+//! way for a newcomer: connections that are held open and say nothing, or say it slowly, keep nobody from being
+//! answered.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -27,7 +27,7 @@ pub struct Group<'a> {
     pub members: Vec<Cow<'a, str>>,
 }
 
-/// A file of users or groups; empty where there is none. What is not UTF-8 is replaced.
+/// A file of users or groups; empty where there is none. Bytes that are not UTF-8 are replaced.
 ///
 /// # Errors
 /// It is there and cannot be read.

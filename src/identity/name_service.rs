@@ -44,8 +44,8 @@ const NAME: &str = "shusr";
 const MOST_CONNECTIONS: usize = 64;
 /// For one lookup in all.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// A client that has not asked by now goes when others wait. Every C library asks at once; what comes in between is a pause of
-/// its container (CFS bandwidth control), which without a crowd costs nobody their name.
+/// A client that has not asked by now goes when others wait. Every C library asks at once; what comes in between is a
+/// pause of its container (CFS bandwidth control), which without a crowd costs nobody their name.
 const PATIENCE_IN_A_CROWD: Duration = Duration::from_millis(100);
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 
@@ -177,8 +177,8 @@ pub fn prepare(mode: Mode, name: Option<&str>, identity: &Identity) {
     }
 }
 
-/// Gives `identity` a name if it has none: `name`, or one of ours; `None` where it has one or is to have none. `home` is
-/// the service's HOME. With `served` false nobody will be there to answer lookups.
+/// Gives `identity` a name if it has none: `name`, or one of ours; `None` where it has one or is to have none. `home`
+/// is the service's HOME. With `served` false nobody will be there to answer lookups.
 ///
 /// # Errors
 /// `Taken`; and with `Mode::On`, that it cannot be done, which with `Mode::Auto` is a warning.

@@ -217,10 +217,10 @@ fn hand_over_streams(identity: &Identity) {
     hand_over(std::io::stderr(), identity.uid);
 }
 
-/// Only what ends with us: who has given it away cannot have it back. A pipe without a name and a socket do, and so does
-/// the terminal of a container whose first process we are. A file, a named pipe and somebody's own terminal are their
-/// owners', and a device such as /dev/null, under whatever name and mount, is everybody's. A stream that is closed has
-/// nothing to give.
+/// Only what ends with us: who has given it away cannot have it back. A pipe without a name and a socket do, and so
+/// does the terminal of a container whose first process we are. A file, a named pipe and somebody's own terminal are
+/// their owners', and a device such as /dev/null, under whatever name and mount, is everybody's. A stream that is
+/// closed has nothing to give.
 fn hand_over(stream: impl AsFd, uid: u32) {
     let Ok(status) = nix::sys::stat::fstat(&stream) else { return };
     let given = match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {

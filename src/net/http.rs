@@ -116,8 +116,8 @@ pub async fn ask(probe: &HttpProbe, timeout: Duration) -> Result<(), Unmet> {
     outcome.map_err(|reason| Unmet { url: crate::text::without_credentials(&probe.url), reason })
 }
 
-/// Reads now what questions to this URL will need, for when nothing can be read any more. Whether they will need another
-/// thread all the same: to look up a name, or to read anew what was believed.
+/// Reads now what questions to this URL will need, for when nothing can be read any more. Whether they will need
+/// another thread all the same: to look up a name, or to read anew what was believed.
 pub async fn prepare(url: &str, insecure_tls: bool, root_certificate: Option<&Path>) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     let verified = url.scheme() == "https" && !(insecure_tls && is_own_address(&url));

@@ -1,8 +1,8 @@
 //! Whether what answers on a port of this container is the service, or a stranger that had the port before it.
 //!
-//! Reads proc_net_tcp(5) and the descriptors of our descendants (proc_pid_fd(5)), and never acts. A port is a stranger's
-//! only where it is certain: one that nobody listens on, that of another host, and everything that `/proc` does not
-//! show are as good as the service's.
+//! Reads proc_net_tcp(5) and the descriptors of our descendants (proc_pid_fd(5)), and never acts. A port is a
+//! stranger's only where it is certain: one that nobody listens on, that of another host, and everything that `/proc`
+//! does not show are as good as the service's.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -94,7 +94,7 @@ async fn own_addresses(host: &str) -> Vec<IpAddr> {
 fn held_by_the_service(inodes: &BTreeSet<u64>) -> Option<bool> {
     let all = proc::all();
     let mut family = proc::descendants(nix::unistd::getpid().as_raw(), &all);
-    // What has ended holds nothing, and does not let itself be looked at.
+    // A process that has ended has no descriptors and cannot be inspected.
     family.retain(|pid| all.get(pid).is_some_and(|process| !process.is_zombie));
     let mut seen = (!family.is_empty()).then_some(false);
     for process in family {

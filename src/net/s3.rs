@@ -1,8 +1,8 @@
 //! The five S3 calls the program needs, signed with Signature Version 4 in headers.
 //!
-//! `sigv4` signs, `http` sends, `error` says what a refusal means. Retries nothing: `wait` and `tasks` ask `S3Error` whether another try can help. Bucket names only,
-//! never object keys, and static credentials only. Own code, because the small clients on crates.io either bring
-//! time-zone data along or cannot sign these calls.
+//! `sigv4` signs, `http` sends, `error` says what a refusal means. Retries nothing: `wait` and `tasks` ask `S3Error`
+//! whether another try can help. Bucket names only, never object keys, and static credentials only. Own code, because
+//! the small clients on crates.io either bring time-zone data along or cannot sign these calls.
 
 mod error;
 mod sigv4;
@@ -165,7 +165,7 @@ async fn ask(
 fn address(server: &S3Target, bucket: Option<&str>, query: &str) -> Result<Url, S3Error> {
     let mut url = Url::parse(&server.endpoint).map_err(|error| S3Error::Endpoint(format!("is not a URL: {error}")))?;
     let host = url.host().ok_or_else(|| S3Error::Endpoint("has no host".to_owned()))?.to_owned();
-    // What a client would send for them is another Authorization. Both fail only where there is no host.
+    // A client would send them as another Authorization header. Both calls fail only without a host.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     // A server behind another one may be at a path of its own, which is signed as everything else.

@@ -236,8 +236,8 @@ struct Issuer {
 }
 
 impl Issuer {
-    /// A server that shows a certificate that is trusted itself, its own authority, as self-signed ones are: webpki takes
-    /// no authority for a server, while OpenSSL and Java do.
+    /// A server that shows a certificate that is trusted itself, its own authority, as self-signed ones are: webpki
+    /// takes no authority for a server, while OpenSSL and Java do.
     fn shows_a_trusted_one(
         &self,
         shown: &CertificateDer<'_>,

@@ -22,7 +22,7 @@ pub fn all() -> BTreeMap<i32, Process> {
     pids.filter_map(|pid| Some((pid, process(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?))).collect()
 }
 
-/// Those of `proc` that descend from `ancestor`, itself left out.
+/// Those of `processes` that descend from `ancestor`, itself left out.
 pub fn descendants(ancestor: i32, processes: &BTreeMap<i32, Process>) -> BTreeSet<i32> {
     let mut family = BTreeSet::new();
     let mut next = vec![ancestor];

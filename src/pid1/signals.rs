@@ -2,7 +2,7 @@
 //!
 //! Blocked signals are kept by the kernel, for PID 1 too, which would otherwise lose every signal it has no handler
 //! for. Read from a descriptor they come in order and with their number, real-time ones included, which a handler
-//! that sets flags cannot give. What runs under us has none blocked, whatever we were started with.
+//! that sets flags cannot give. The service has none blocked, whatever this process was started with.
 
 use std::collections::VecDeque;
 use std::io;
@@ -39,8 +39,8 @@ enum Descriptor {
 }
 
 impl Signals {
-    /// Blocks every signal, and makes sure that children can be waited for. A fault of our own still ends us: the kernel
-    /// gives a blocked SIGSEGV that it raises itself its default action (`force_sig`).
+    /// Blocks every signal, and makes sure that children can be waited for. A fault of our own still ends us: the
+    /// kernel gives a blocked SIGSEGV that it raises itself its default action (`force_sig`).
     ///
     /// # Errors
     /// The system refused, which it has no reason to.
@@ -125,8 +125,8 @@ impl Signals {
     }
 }
 
-/// SIGPIPE for a line of ours that nobody reads any more: blocked, it is kept although it is ignored, and is not for the
-/// service, which might die of it. That of somebody else has another sender.
+/// SIGPIPE for a line of ours that nobody reads any more: blocked, it is kept although it is ignored, and is not for
+/// the service, which might die of it. That of somebody else has another sender.
 fn is_of_our_own_writing(information: &siginfo) -> bool {
     information.ssi_signo as i32 == libc::SIGPIPE && information.ssi_pid == std::process::id()
 }
@@ -140,9 +140,9 @@ pub enum Awaited {
     Deadline,
 }
 
-/// Waits, without a runtime and before the service runs, until `file` can be read or its writer is gone. While `Signals`
-/// has them blocked, a signal that asks to end is seen too: a descriptor that nobody reads from leaves the signal where
-/// it is (signalfd(2)). Orphans are reaped meanwhile.
+/// Waits, without a runtime and before the service runs, until `file` can be read or its writer is gone. While
+/// `Signals` has them blocked, a signal that asks to end is seen too: a descriptor that nobody reads from leaves the
+/// signal where it is (signalfd(2)). Orphans are reaped meanwhile.
 ///
 /// # Errors
 /// The descriptor or signal that became ready.

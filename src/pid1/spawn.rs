@@ -1,8 +1,8 @@
 //! Starting the service: fork, a clean child, exec, and the exact reason where that fails.
 //!
-//! The child gets default signal actions, no blocked signal, descriptors 0 to 2, the sockets a socket activator passed to
-//! us (sd_listen_fds(3)) and the environment of the plan. Everything it needs is prepared before the fork: between fork
-//! and exec nothing may allocate, because another thread might have held the allocator's lock.
+//! The child gets default signal actions, no blocked signal, descriptors 0 to 2, the sockets a socket activator passed
+//! to us (sd_listen_fds(3)) and the environment of the plan. Everything it needs is prepared before the fork: between
+//! fork and exec nothing may allocate, because another thread might have held the allocator's lock.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
@@ -330,8 +330,8 @@ fn own_group(terminal: bool) {
     let _ = nix::unistd::tcsetpgrp(std::io::stdin(), own);
 }
 
-/// Looks for a name without a slash on the PATH the child will have; never asks a shell. Unlike execvp(3), an empty part
-/// of PATH is not the present folder, and an empty PATH is none.
+/// Looks for a name without a slash on the PATH the child will have; never asks a shell. Unlike execvp(3), an empty
+/// part of PATH is not the present folder, and an empty PATH is none.
 fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<PathBuf, SpawnError> {
     let program = PathBuf::from(name);
     if name.as_bytes().contains(&b'/') {
@@ -352,7 +352,7 @@ fn find_program(name: &OsStr, environment: &[(OsString, OsString)]) -> Result<Pa
         .ok_or(SpawnError::NotFound { program, path: Some(path) })
 }
 
-/// With some interpreters (`environment`) the kernel succeeds, and the error is one that nobody understands.
+/// With some interpreters (`env`) the kernel succeeds, and the error is one that nobody understands.
 fn refuse_windows_lines(program: &Path) -> Result<(), SpawnError> {
     let head = first_bytes(program);
     let line = head.strip_prefix(b"#!").and_then(|head| head.split(|byte| *byte == b'\n').next());
@@ -400,7 +400,7 @@ fn explain_exec(program: &Path, errno: Errno) -> SpawnError {
     }
 }
 
-/// What a file begins with; nothing of what is none, as a pipe has nobody to open its other end.
+/// The beginning of a regular file; nothing of any other kind: opening a pipe would wait for its other end.
 fn first_bytes(program: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     // Whatever it becomes between the look and the open, neither it nor the read waits.

@@ -29,7 +29,7 @@ use crate::pid1::spawn::Child;
 use crate::pid1::sys::{self, Ended, Reaped};
 use crate::plan::{HttpProbe, StopAction, StopRung};
 
-/// What is left of a service gets this long after SIGTERM, where the whole stop leaves it that much.
+/// Time for leftover processes after SIGTERM, if the whole stop leaves that much.
 const STRAGGLER_TIME: Duration = Duration::from_secs(5);
 /// Requests to stop that are not further apart are one: whoever stops a container may signal its process group as well,
 /// and a shell passes on what it was sent itself. Nobody has seen in less that the first had no effect.
@@ -223,8 +223,8 @@ fn step(state: State, event: Event, rungs: usize) -> (State, Vec<Action>) {
     }
 }
 
-/// How long the first of `rungs` may take, where all of them have `left`. The last has what is left. One before it has its
-/// own time, or, where that is too little for all of them, its share.
+/// How long the first of `rungs` may take, where all of them have `left`. The last has what is left. One before it has
+/// its own time, or, where that is too little for all of them, its share.
 fn time_of_first(rungs: &[StopRung], left: Option<Duration>) -> Duration {
     let [first, rest @ ..] = rungs else { return Duration::ZERO };
     let together: Duration = rungs.iter().map(|rung| rung.within).sum();
@@ -541,7 +541,7 @@ impl Supervisor<'_> {
     }
 }
 
-/// Resumes what is stopped, so that it takes the signal before this one. Who is gone or not ours need not.
+/// Resumes what is stopped, so that it takes the signal before this one. A process that is gone or not ours need not.
 fn wake(pid: i32) {
     let _ = sys::send_signal(pid, libc::SIGCONT);
 }
@@ -557,8 +557,8 @@ fn shown(time: Duration) -> String {
     crate::value::show_duration(whole.as_millis() as u64)
 }
 
-/// The status of a service that the kernel killed for lack of memory looks like anybody's SIGKILL; that of a shell whose
-/// program was killed says the same. `by_us`: SIGKILL was sent to the main process here.
+/// The status of a service that the kernel killed for lack of memory looks like anybody's SIGKILL; that of a shell
+/// whose program was killed says the same. `by_us`: SIGKILL was sent to the main process here.
 fn tell_kill(exit: Exit, kills_before: u64, by_us: bool) {
     let killed = exit.status() == exit::of_signal(libc::SIGKILL);
     if killed && container::memory_kills(Path::new("/")) > kills_before {
@@ -586,9 +586,9 @@ pub fn adopt_orphans() {
 /// Looks this often, at most, for those that have begun since the last time.
 const MOST_ROUNDS: usize = 20;
 
-/// Kills our descendants and their process groups, until none is left alive. One that forks and exits would be gone each
-/// time we had found it, but its group stays the same, and is killed all at once (kill(2)). As process 1 we reach all of
-/// them at once anyway.
+/// Kills our descendants and their process groups, until none is left alive. One that forks and exits would be gone
+/// each time we had found it, but its group stays the same, and is killed all at once (kill(2)). As process 1 we reach
+/// all of them at once anyway.
 fn kill_whoever_they_become() {
     if nix::unistd::getpid() == Pid::from_raw(1) {
         return;

@@ -18,8 +18,8 @@ const KEPT_BACK: u64 = 32;
 /// Signals are 1 to 64 on Linux, the real-time ones from 32 on (signal(7)).
 const LAST_SIGNAL: i32 = 64;
 
-/// Before `main` std opens /dev/null for each standard stream that is closed, and aborts where there is none. What is open
-/// by then it leaves alone, and the C library comes here first (`DT_INIT_ARRAY` in elf(5)).
+/// Before `main` std opens /dev/null for each standard stream that is closed, and aborts where there is none. What is
+/// open by then it leaves alone, and the C library comes here first (`DT_INIT_ARRAY` in elf(5)).
 #[used]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_STD: extern "C" fn() = occupy_closed_streams;
@@ -33,7 +33,8 @@ extern "C" fn occupy_closed_streams() {
     }
 }
 
-/// Opens what is as good as closed: input at its end, output that fails. It gets the lowest free number, which is this one.
+/// Opens what is as good as closed: input at its end, output that fails. It gets the lowest free number, which is this
+/// one.
 fn occupy(descriptor: c_int) {
     // SAFETY: constant paths that end with NUL, and an array of the two descriptors that pipe(2) writes.
     unsafe {
@@ -71,7 +72,7 @@ pub enum Reaped {
 /// Takes one ended child, whichever it is, without waiting.
 ///
 /// # Errors
-/// What waitid(2) has beside ECHILD and EINTR, which is nothing for these arguments.
+/// Any other error of waitid(2) than ECHILD and EINTR; none is possible for these arguments.
 pub fn reap() -> Result<Reaped, Errno> {
     wait_id(libc::WEXITED | libc::WNOHANG)
 }

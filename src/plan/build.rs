@@ -488,7 +488,7 @@ fn s3_name(target: &S3Target) -> String {
     }
 }
 
-/// What names a wait is printed: nothing of its URL that may be secret, the query included.
+/// The name of a wait is printed: it contains nothing of its URL that may be secret, such as the query.
 fn without_credentials(url: &str) -> String {
     let shown = crate::text::without_credentials(url);
     // Only what the operator did not write is taken off again.

@@ -11,7 +11,7 @@ const SECRET: &str = "abc-hunter22";
 fn options() -> Options {
     Options {
         strict: false,
-        // What is left in a secret of a tool on the way is an error otherwise.
+        // Residue of a tool in a secret is an error otherwise.
         allow_insecure: true,
         check_files: false,
         starting: false,

@@ -1,7 +1,7 @@
 //! How undeclared secrets are recognised: by the name of their key or the text around them.
 //!
-//! Pure text. A name is judged by its words, so that `keyStorePassword` and `key-store.password` are the same; what only
-//! names, counts or locates a secret is none, as operators need to see it.
+//! Pure text. A name is judged by its words, so that `keyStorePassword` and `key-store.password` are the same; what
+//! only names, counts or locates a secret is none, as operators need to see it.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -259,7 +259,7 @@ struct Named<'t> {
     is_mapping: bool,
 }
 
-/// What the separator at `index` gives a name to.
+/// The value that the separator at `index` names.
 fn named_value(text: &str, index: usize, separator: u8) -> Option<Named<'_>> {
     let after = index + 1;
     let (begin, name, start) = match separator {

@@ -1,8 +1,8 @@
 //! A text with its escapes undone, so that every spelling of a value is the same sequence of units.
 //!
 //! Undone are percent encoding, backslash escapes (JSON, Java, C, Rust, Python), XML's entities, doubled quotes and
-//! dollars (SQL, YAML, CSV, SmallRye), a shell's way out of quotes, a form's `+`, and our own references; escapes inside
-//! escapes as well. What could mean two things becomes one: backslashes are dropped, a run of one mark is one mark, both
+//! dollars (SQL, YAML, CSV, SmallRye), a shell's way out of quotes, a form's `+`, and our own references; escapes
+//! inside escapes as well. Ambiguous text becomes one: backslashes are dropped, a run of one mark is one mark, both
 //! quotes are one quote, a control character is the letter it is escaped with. A value and a text are folded alike, so
 //! nothing has to be guessed. Every step looks back over a bounded number of units: the time is linear.
 

@@ -304,7 +304,7 @@ proptest! {
             let encoded = base64(&whole, alphabet, true);
             let redacted = secrets.redact(&encoded).into_owned();
             let (left, right) = redacted.split_once("‹redacted:S›").expect(&encoded);
-            // What is left holds whole characters of the bytes around the secret, and no bit of it.
+            // The remaining characters belong to the bytes around the secret and contain no bit of it.
             prop_assert!(left.len() <= before.len() * 8 / 6, "{redacted}");
             let kept = right.trim_end_matches('=').len();
             prop_assert!(kept <= (after.len() * 8).div_ceil(6), "{redacted}");

@@ -1,8 +1,8 @@
 //! A key of the service's own files that a variable is there for is that variable, however it is given: as
 //! `PREFIX<key>`, as a line of the extra block, or as a `-D` of java. So defaults, rules, waits and probes see it.
 //!
-//! A variable says which key it is there for by an alias that is the key. A reference (`${…}`) stays a line of the file,
-//! because what a variable says is never one.
+//! A variable says which key it is there for by an alias that is the key. A reference (`${…}`) stays a line of the
+//! file, because what a variable says is never one.
 
 use super::Loader;
 use super::passthrough::{key_of_native_name, passthrough_key};
@@ -29,7 +29,7 @@ impl Loader<'_> {
                     continue;
                 };
                 let taken = passthrough.literal.iter().any(|prefix| key.starts_with(prefix.as_str()));
-                // What a variable says is never a reference: only java has it then.
+                // A variable's value is never a reference: only java resolves it then.
                 if taken && (self.owner_of(passthrough, key).is_none() || is_adopted(value)) {
                     self.give(name, key, value);
                 }

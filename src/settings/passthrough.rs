@@ -176,8 +176,8 @@ pub(super) fn passthrough_key(name: &str) -> String {
     key
 }
 
-/// `NESSIE_SECRETS_CACHE_TTL` → `nessie.secrets.cache.ttl`, where that is one of `key_table`. Of several keys that fit, the
-/// one with the longest text of its own; what `*` stands for is in lower case.
+/// `NESSIE_SECRETS_CACHE_TTL` → `nessie.secrets.cache.ttl`, where that is one of `keys`. Of several keys that fit,
+/// the one with the longest text of its own; what `*` stands for is in lower case.
 pub(super) fn key_of_native_name(keys: &[String], name: &str) -> Option<String> {
     let fitting = keys.iter().filter_map(|key| {
         let Some((before, after)) = key.split_once('*') else {

@@ -1,8 +1,8 @@
 //! Secrets that are words of what everybody may read: names, defaults, paths, and what dl-entry says itself.
 //!
 //! Such a secret cannot be kept out of a text without spoiling it, and a text with a hole tells the word. So it is
-//! refused; and where the operator insists, or no contract knows it, nothing looks for it: `masked_view` hides the values that
-//! are it. Pure: texts in, verdicts out.
+//! refused; and where the operator insists, or no contract knows it, nothing looks for it: `masked_view` hides the
+//! values that are it. Pure: texts in, verdicts out.
 
 use std::collections::{BTreeMap, BTreeSet};
 

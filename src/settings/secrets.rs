@@ -157,7 +157,7 @@ fn look_at(path: &str, exists: Exists) -> Result<(), String> {
         Exists::Directory if metadata.is_dir() => Ok(()),
         Exists::Directory => Err("is not a directory".into()),
         Exists::File | Exists::Pem if metadata.is_dir() => Err("is a directory, not a file".into()),
-        // What the service reads may be a device; a pipe would give it to us alone.
+        // A file for the service may be a device; a pipe would be consumed here.
         Exists::File if metadata.file_type().is_char_device() => Ok(()),
         Exists::File => read::open_regular(path.as_ref())
             .map(drop)

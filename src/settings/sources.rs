@@ -154,7 +154,7 @@ impl Loader<'_> {
         None
     }
 
-    /// What has been reported since then is this variable's: that it has no value is no second problem.
+    /// Problems reported since then are this variable's: its missing value is not reported again.
     pub(super) fn break_key_since(&mut self, before: usize, name: &str) {
         if crate::report::has_errors(&self.problems[before..]) {
             self.broken.insert(self.key_of_name(name));

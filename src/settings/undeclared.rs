@@ -47,7 +47,8 @@ impl Loader<'_> {
         })
     }
 
-    /// `MINNIO_ROOT_USER` → `MINIO_ROOT_USER`: the name with the prefix of the service that its own is a misspelling of.
+    /// `MINNIO_ROOT_USER` → `MINIO_ROOT_USER`: the name with the prefix of the service that its own is a misspelling
+    /// of.
     fn prefix_meant(&self, name: &str) -> Option<String> {
         let (first, rest) = name.split_once('_')?;
         let prefixes = self.contract.service.prefixes.iter().filter_map(|prefix| prefix.strip_suffix('_'));

@@ -39,8 +39,8 @@ fn without_port(host: &str) -> &str {
     host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(host, _)| host)
 }
 
-/// Characters that no client accepts in a URL's host. An underscore passes where the host is looked up by a driver of its own:
-/// java.net.URI, which reads the others, sees no host in it (RFC 3986 section 3.2.2, RFC 1123 section 2.1).
+/// Characters that no client accepts in a URL's host. An underscore passes where the host is looked up by a driver of
+/// its own: java.net.URI, which reads the others, sees no host in it (RFC 3986 section 3.2.2, RFC 1123 section 2.1).
 fn host_mistake(scheme: &str, host: &str) -> Option<String> {
     let is_uri = matches!(scheme, "http" | "https" | "thrift" | "ws" | "wss");
     let stray = |c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '[' | ']' | ':' | '%'));

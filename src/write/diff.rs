@@ -18,8 +18,8 @@ pub fn diff(files: &[RenderedFile], root: &Path) -> String {
     files.iter().map(|file| file_diff(file, root, &mounts)).collect()
 }
 
-/// What a run would remove from a service's `folder`. Without the content: it holds secrets that nobody knows any more,
-/// to keep them out.
+/// Files a run would remove from a service's `folder`, without their content: it holds secrets that nobody knows any
+/// more, to keep them out.
 pub fn leftovers(folder: &Path, files: &[RenderedFile]) -> String {
     let list = List::read(folder);
     let names = list.leftovers(files).filter(|name| list.holds(name));

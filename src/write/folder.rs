@@ -1,8 +1,8 @@
 //! The way to a folder: step by step, and never through a link that somebody could have put there.
 //!
 //! Root makes folders and gives files away where the service's user has been at work before, and a link of theirs must
-//! not lead it elsewhere. What is followed is a link that nobody but root (or we) could have made: an image's /var/run.
-//! Whatever comes after is relative to the open folder, so that nothing can be swapped in between.
+//! not lead it elsewhere. A link is followed only if nobody but root (or this user) could have made it: an image's
+//! /var/run. Whatever comes after is relative to the open folder, so that nothing can be swapped in between.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

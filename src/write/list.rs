@@ -1,4 +1,4 @@
-//! What was written below a service's folder, so that a later configuration can take it away again: a catalog that is
+//! The files written below a service's folder, so that a later configuration can take it away again: a catalog that is
 //! no longer wanted would still be used, with its credentials.
 //!
 //! The list is a file of the service's, and whoever may write to the folder may have changed it: what it names is

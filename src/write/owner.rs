@@ -4,8 +4,8 @@
 //! mounts are not entered. Three descriptors are open at most, however deep the tree is: the way back up is `..`, which
 //! must be the folder that it was. A request to stop ends it.
 //!
-//! A finished walk leaves a mark on the folder, an extended attribute with the owner, and a folder that has the mark and
-//! the owner is not walked again. Whoever forges it only keeps their files from being given to the service's user.
+//! A finished walk leaves a mark on the folder, an extended attribute with the owner, and a folder that has the mark
+//! and the owner is not walked again. Whoever forges it only keeps their files from being given to the service's user.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::OwnedFd;

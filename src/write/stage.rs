@@ -156,7 +156,8 @@ fn create(folder: &Folder) -> io::Result<(OsString, File)> {
     }
 }
 
-/// Files that a killed run has left behind. A file whose lock is held is somebody else's, in the middle of the same work.
+/// Files that a killed run has left behind. A file whose lock is held is somebody else's, in the middle of the same
+/// work.
 fn remove_stale(folder: &Folder) {
     let Ok(mut entries) = folder.readable().and_then(Dir::from_fd) else { return };
     let ours = |name: &[u8]| name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes());

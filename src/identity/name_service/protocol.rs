@@ -50,7 +50,7 @@ pub fn question(header: &[u8; HEADER], key: &[u8]) -> Option<Question> {
     }
 }
 
-/// The answer to `question`, from all there is: the first that fits, as in the files. Who is not there is said not to
+/// The answer to `question`, from all there is: the first that fits, as in the files. An absent one is said not to
 /// be there, and the client looks no further.
 pub fn answer(question: &Question, users: &[User], groups: &[Group]) -> Vec<u8> {
     let user = |fits: &dyn Fn(&User) -> bool| user_answer(users.iter().find(|user| fits(user)));

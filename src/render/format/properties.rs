@@ -220,8 +220,8 @@ fn expand_smallrye(value: &str) -> String {
     expanded + rest
 }
 
-/// As `parse`, trimmed, and with our own references resolved; others are airlift's own to resolve, and are marked as what
-/// no value can be.
+/// As `parse`, trimmed, and with our own references resolved; others are airlift's own to resolve, and are marked as
+/// what no value can be.
 pub(super) fn parse_airlift(text: &str) -> Result<Vec<Entry>, ParseError> {
     let mut entries = parse(text)?;
     for entry in &mut entries {
