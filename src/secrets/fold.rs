@@ -24,8 +24,8 @@ pub(super) struct Unit {
     /// Without them.
     pub own_start: usize,
     pub end: usize,
-    /// Whether an escape stood there.
-    undone: bool,
+    /// How many escapes inside each other stood there.
+    depth: u8,
 }
 
 /// How a text is read.
@@ -57,7 +57,7 @@ pub(super) fn fold(text: &str, reading: Reading) -> Folded {
         if start < skip_to {
             continue;
         }
-        let unit = Unit { code: character.into(), start, own_start: start, end, undone: false };
+        let unit = Unit { code: character.into(), start, own_start: start, end, depth: 0 };
         if reading == Reading::AsItIs {
             fold.units.push(Unit { code: byte(letter(mark(unit.code))), ..unit });
             continue;
@@ -104,15 +104,17 @@ impl Fold {
         loop {
             unit.code = byte(mark(unit.code));
             let Some((taken, code)) = self.escape_ending_in(unit.code) else { break };
-            let first = self.units[self.units.len() - taken];
+            let escape = &self.units[self.units.len() - taken..];
+            let first = escape[0];
+            let depth = escape.iter().map(|unit| unit.depth).fold(unit.depth, u8::max).saturating_add(1);
             self.units.truncate(self.units.len() - taken);
             self.undone = true;
-            unit = Unit { code, start: first.start, own_start: first.own_start, end: unit.end, undone: true };
+            unit = Unit { code, start: first.start, own_start: first.own_start, end: unit.end, depth };
         }
         match self.units.last_mut() {
-            // A run of backslashes is one escape, however deep; and a percent sign is doubled to mean itself. One that
-            // an escape stood for is not: another escape may begin after it.
-            Some(last) if last.code == unit.code && runs_on(unit.code) && last.undone == unit.undone => {
+            // A run of backslashes is one escape, however deep; and a percent sign is doubled to mean itself. One from
+            // another depth is not its double: another escape may begin after it.
+            Some(last) if last.code == unit.code && runs_on(unit.code) && last.depth == unit.depth => {
                 last.end = unit.end;
             }
             _ => self.units.push(unit),

@@ -23,6 +23,17 @@ fn a_secret_that_is_hardly_more_than_an_escape_is_found_in_a_url() {
 }
 
 #[test]
+fn percent_signs_of_escapes_beside_others_are_found_in_a_url() {
+    for secret in [r"\%3D%25%72R2%", "ab%%41cd", "ab%25%41cd", "ab%25%25%41cd"] {
+        let all: String = secret.bytes().map(percent_encode_byte).collect();
+        let marks = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
+        for spelling in [secret, &all, &marks, &utf8_percent_encode(&marks, NON_ALPHANUMERIC).to_string()] {
+            assert_eq!(redacted(&[("S", secret)], &format!("<{spelling}>")), "<‹redacted:S›>", "{spelling}");
+        }
+    }
+}
+
+#[test]
 fn a_text_without_secrets_is_not_copied() {
     let secrets = Secrets::default();
     secrets.add("PASSWORD", b"hunter22");
