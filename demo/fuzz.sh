@@ -7,24 +7,42 @@ fuzz_tool=0.13.2 # cargo-fuzz
 fuzz() {
     fuzz_seconds=${1:-60}
     case $fuzz_seconds in *[!0-9]* | '') fail "fuzz takes a number of seconds, not $fuzz_seconds" ;; esac
+    prepare_fuzzing
+    for target in $(cargo_fuzz list); do
+        corpus=$DL_CACHE/fuzz-corpus/$target
+        fuzz_one "$target" -max_total_time="$fuzz_seconds"
+    done
+}
+
+prepare_fuzzing() {
     need_command 'compiling libFuzzer' c++ g++
     prepare_host_rust
     cargo_tool cargo-fuzz $fuzz_tool 'fuzzing'
     say 'building the fuzz targets (the first time: some minutes)'
     cargo_fuzz build || fail 'the fuzz targets do not build (lines above)'
+}
+
+# fuzz_again INPUTS: so many for every target, the same each time, from the seeds alone: a test does not fail by chance.
+# `./dl fuzz` looks for more.
+fuzz_again() {
+    prepare_fuzzing
     for target in $(cargo_fuzz list); do
-        fuzz_one "$target"
+        corpus=$DL_CACHE/fuzz-again/$target
+        rm -rf "$corpus"
+        fuzz_one "$target" -seed=1 -runs="$1"
     done
 }
 
+# fuzz_one TARGET OPTION…: with $corpus as its corpus.
 fuzz_one() {
-    say "fuzzing $1 for $fuzz_seconds s"
-    corpus=$DL_CACHE/fuzz-corpus/$1
+    target=$1
+    shift
+    say "fuzzing $target ($*)"
     mkdir -p "$corpus"
-    cargo_fuzz run "$1" "$corpus" "fuzz/seeds/$1" -- -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 \
+    cargo_fuzz run "$target" "$corpus" "fuzz/seeds/$target" -- "$@" -timeout=10 -rss_limit_mb=2048 \
         -print_final_stats=1 </dev/null >"$corpus.log" 2>&1 || {
         tail -n 40 "$corpus.log" >&2
-        fail "fuzzing $1 found a failure: its input is in fuzz/artifacts/$1"
+        fail "fuzzing $target found a failure: its input is in fuzz/artifacts/$target"
     }
     sed -n 's/^stat::number_of_executed_units: */  runs: /p' "$corpus.log" >&2
 }

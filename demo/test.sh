@@ -1,6 +1,6 @@
 # Everything there is to check. Sourced by ./dl.
 
-fuzz_briefly=10 # seconds for each target
+fuzz_inputs=50000 # for each target
 
 test_everything() {
     containers=yes
@@ -28,7 +28,7 @@ test_everything() {
     export JAVA_HOME
     part 'real environments' check_real_environments
     [ $containers = no ] || part 'containers' check_in_containers
-    part 'fuzzing' fuzz $fuzz_briefly
+    part 'fuzzing' fuzz_again $fuzz_inputs
     # Before the tests, whose runner has the last word.
     say "took:$took"
     [ $containers = yes ] || say 'the tests in containers are left out'

@@ -168,7 +168,8 @@ impl Walk<'_> {
     fn tell(&self, path: &Path) {
         let (path, (uid, gid)) = (path.display(), self.owner);
         if self.given > 0 {
-            tracing::info!("changed the owner of {} entries of {path} to {uid}:{gid}", self.given);
+            let entries = if self.given == 1 { "entry" } else { "entries" };
+            tracing::info!("changed the owner of {} {entries} of {path} to {uid}:{gid}", self.given);
         }
         if self.refused > 0 {
             tracing::warn!("not allowed to give {} entries of {path} to {uid}:{gid}", self.refused);

@@ -183,7 +183,7 @@ fn a_rung_with_a_signal_that_is_none_is_refused_before_anything_starts() {
         let mut command = demo.entry(&[]);
         command.env("DEMO_SCRIPT", "echo started");
         let ended = Running::start(command).ended(LONG);
-        assert_eq!((ended.code(), ended.stdout.as_str()), (64, ""), "{}", ended.stderr);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (65, ""), "{}", ended.stderr);
         assert!(ended.stderr.contains(&format!("{signal:?} is not a signal")), "{}", ended.stderr);
     }
 }

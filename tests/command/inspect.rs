@@ -52,7 +52,7 @@ fn a_right_environment_is_0_and_a_broken_one_78_with_every_problem() {
         "DEMO_PORT is not a port\n     accepted: a port, 1 to 65535\n     from: environment",
         "DEMO_TIMEOUT is a duration without its unit\n     accepted: a duration with its unit: 60s, 2m, 1h30m or PT1M30S\n     from: environment, as DEMO_OLD_TIMEOUT",
         "DEMO_PASSWORD, DEMO_PASSWORD_FILE are both set\n     accepted: one of the two",
-        "DEMO_TOKEN is no secret: ",
+        "DEMO_TOKEN is not a safe secret: ",
         "warning: DEMO_PROT is not a variable of demo: did you mean DEMO_PORT?",
         "notice: DEMO_OLD_TIMEOUT is an old or foreign name: taken as DEMO_TIMEOUT",
     ] {
@@ -161,7 +161,7 @@ fn a_well_known_secret_is_an_error_that_can_be_allowed() {
         command.env("DEMO_TOKEN", "password123").env("DL_ALLOW_INSECURE", allow);
         let report = ended(command);
         assert_eq!(report.code(), code);
-        assert!(report.stdout.contains("DEMO_TOKEN is no secret"), "{}", report.stdout);
+        assert!(report.stdout.contains("DEMO_TOKEN is not a safe secret"), "{}", report.stdout);
     }
 }
 

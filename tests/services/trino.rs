@@ -136,7 +136,7 @@ fn a_broken_environment_is_refused_with_all_its_problems_and_nothing_is_started_
         "TRINO_QUERY_MAX_MEMORY is a size without its unit",
         "TRINO_QUERY_MAX_RUN_TIME is a duration without its unit",
         "TRINO_SPILL_ENABLED is neither true nor false",
-        "S3_SECRET_KEY is no secret",
+        "S3_SECRET_KEY is not a safe secret",
         "query.max-total-memory-per-node, which stops version 476",
     ];
     trino.service.expect_refusal(&problems);

@@ -217,7 +217,7 @@ fn a_tree_is_given_to_the_owner_but_for_links_and_other_mounts() {
 0:0 outside/file
 ";
     assert_eq!(said.stdout, expected);
-    assert_eq!(told(&said), ["gave 6 entries of $D/data to 1000:1000"]);
+    assert_eq!(told(&said), ["changed the owner of 6 entries of $D/data to 1000:1000"]);
 }
 
 /// Behaviours: 71.
@@ -355,7 +355,7 @@ for _ in range(2500):
         find data ! -uid 1000 | wc -l; find data | wc -l; rm -rf data"#,
     );
     assert_eq!(said.stdout, "0\n5001\n");
-    assert_eq!(told(&said), ["gave 5001 entries of $D/data to 1000:1000"]);
+    assert_eq!(told(&said), ["changed the owner of 5001 entries of $D/data to 1000:1000"]);
 }
 
 /// A folder whose walk was finished is not walked again, until its mark or its owner says otherwise.
