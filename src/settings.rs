@@ -403,4 +403,4 @@ fn percentage<'v, 't>(variable: &'v Variable, text: &'t str) -> Option<(&'v str,
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::server::Response;
 use super::{Health, Question};
 
 /// Connections whose request has not arrived yet.
@@ -52,25 +53,18 @@ impl<'a> Early<'a> {
         match stream.read(&mut request) {
             Ok(length) => {
                 // Short enough for the socket's buffer.
-                let _ = stream.write_all(self.answer_to(&request[..length]).as_bytes());
+                let _ = stream.write_all(&self.answer_to(&request[..length]));
                 true
             }
             Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
         }
     }
 
-    fn answer_to(&self, request: &[u8]) -> String {
+    fn answer_to(&self, request: &[u8]) -> Vec<u8> {
         let asks = |start: &str| request.starts_with(start.as_bytes());
         let live = asks("GET /livez ") || asks("HEAD /livez ");
         let report = self.health.report(if live { Question::Live } else { Question::Startup });
-        let status = if report.ok { "200 OK" } else { "503 Service Unavailable" };
-        let text = report.line(&self.health.secrets);
-        let body = if asks("HEAD ") { "" } else { text.as_str() };
-        let length = text.len();
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
-             Connection: close\r\n\r\n{body}"
-        )
+        Response::report(&report, false, self.health).bytes(asks("HEAD "), true)
     }
 }
 

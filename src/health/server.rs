@@ -374,7 +374,7 @@ impl<P: AsyncFn() -> Result<(), String>> Readiness<P> {
 
 // ---- one answer ------------------------------------------------------------------------------------------------
 
-struct Response {
+pub(super) struct Response {
     status: u16,
     content_type: &'static str,
     body: String,
@@ -390,7 +390,7 @@ impl Response {
         Response { status, content_type: TEXT, body: format!("{message}\n"), allow: false }
     }
 
-    fn report(report: &Report, json: bool, health: &Health) -> Response {
+    pub(super) fn report(report: &Report, json: bool, health: &Health) -> Response {
         let status = if report.ok { 200 } else { 503 };
         let (content_type, body) =
             if json { (JSON, report.json(&health.secrets)) } else { (TEXT, report.line(&health.secrets)) };
@@ -401,7 +401,7 @@ impl Response {
         Response { status: 200, content_type: OPEN_METRICS, body: health.metrics(), allow: false }
     }
 
-    fn bytes(&self, head_only: bool, close: bool) -> Vec<u8> {
+    pub(super) fn bytes(&self, head_only: bool, close: bool) -> Vec<u8> {
         let (status, reason, length) = (self.status, reason_phrase(self.status), self.body.len());
         let mut text = format!("HTTP/1.1 {status} {reason}\r\nContent-Type: {}\r\n", self.content_type);
         let _ = write!(text, "Content-Length: {length}\r\nCache-Control: no-store\r\n");

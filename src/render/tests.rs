@@ -1,7 +1,6 @@
 use super::*;
 use crate::contract::registry;
-use crate::environment::container::Container;
-use crate::environment::{Environment, SecretFiles};
+use crate::environment::Environment;
 use crate::report::{has_errors, severity_name};
 use crate::settings::{self, Options};
 use std::path::Path;
@@ -9,26 +8,8 @@ use std::path::Path;
 const SECRET: &str = "abc-hunter22";
 
 fn options() -> Options {
-    Options {
-        strict: false,
-        // Residue of a tool in a secret is an error otherwise.
-        allow_insecure: true,
-        check_files: false,
-        starting: false,
-        secrets: SecretFiles { directory: None, must_exist: false },
-        run_dir: "/run/dl".into(),
-        arguments: vec![],
-        container: Container {
-            memory: 4 << 30,
-            memory_limited: true,
-            cpus: 2.0,
-            hostname: "box".into(),
-            address: "10.0.0.7".into(),
-            uid: 1000,
-            gid: 1000,
-            architecture: "amd64".into(),
-        },
-    }
+    // Residue of a tool in a secret is an error otherwise.
+    Options { allow_insecure: true, ..settings::tests::options() }
 }
 
 /// The files, and what the renderer says; the settings themselves must be right.

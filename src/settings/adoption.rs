@@ -115,9 +115,7 @@ fn is_adopted(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::contract::Contract;
-    use crate::environment::Environment;
-    use crate::settings::{Settings, load, tests::options};
+    use crate::settings::{Settings, tests::loaded};
 
     const CONTRACT: &str = r#"
         [service]
@@ -145,9 +143,7 @@ mod tests {
     "#;
 
     fn run(pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
-        let contract = Contract::from_toml(CONTRACT).unwrap();
-        let (settings, problems) = load(&contract, &Environment::from_pairs(pairs.iter().copied()), &options());
-        (settings, problems.iter().map(|problem| format!("{} {}", problem.variable, problem.message)).collect())
+        loaded(CONTRACT, pairs)
     }
 
     #[test]

@@ -162,9 +162,7 @@ impl Family {
 
 #[cfg(test)]
 mod tests {
-    use crate::contract::Contract;
-    use crate::environment::Environment;
-    use crate::settings::{load, tests::options};
+    use crate::settings::tests::loaded;
 
     const CONTRACT: &str = r#"
         [service]
@@ -196,10 +194,9 @@ mod tests {
     "#;
 
     fn run(pairs: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
-        let contract = Contract::from_toml(CONTRACT).unwrap();
-        let (settings, problems) = load(&contract, &Environment::from_pairs(pairs.iter().copied()), &options());
+        let (settings, problems) = loaded(CONTRACT, pairs);
         let inherited = settings.inherited.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
-        (problems.iter().map(|problem| format!("{} {}", problem.variable, problem.message)).collect(), inherited)
+        (problems, inherited)
     }
 
     #[test]

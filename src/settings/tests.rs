@@ -1,6 +1,6 @@
 use super::*;
 
-pub(super) fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options {
         strict: false,
         allow_insecure: false,
@@ -151,6 +151,13 @@ fn run(pairs: &[(&str, &str)], options: &Options) -> (Settings, Vec<String>) {
         format!("{}: {} {}", crate::report::severity_name(problem.severity), problem.variable, problem.message)
     });
     (settings, lines.collect())
+}
+
+/// Settings of a contract and an environment, and its problems as the variable and the message.
+pub(super) fn loaded(contract: &str, pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
+    let contract = Contract::from_toml(contract).unwrap();
+    let (settings, problems) = load(&contract, &Environment::from_pairs(pairs.iter().copied()), &options());
+    (settings, problems.iter().map(|problem| format!("{} {}", problem.variable, problem.message)).collect())
 }
 
 fn number(settings: &Settings, key: &str) -> Option<u64> {

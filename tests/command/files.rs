@@ -6,7 +6,7 @@ use crate::support::{Ended, Folder, Running, entry, until};
 use nix::sys::stat::Mode;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Ends at once, and says so.
@@ -369,22 +369,31 @@ fn the_service_may_be_named_in_an_env_file_or_beside_it() {
     }
 }
 
-/// A folder of many entries is given to the service's user while signals are honoured; the next start goes on.
-#[test]
-fn a_request_to_stop_ends_the_walk_through_a_folder_of_data() {
-    let folder = Folder::new("walked");
+fn owner(path: &Path) -> u32 {
+    path.metadata().unwrap().uid()
+}
+
+/// A start in the middle of giving a folder of many entries to the service's user, and the entries.
+fn walking(folder: &Folder) -> (Demo, Running, Vec<PathBuf>) {
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let names: Vec<_> = (0..60_000).map(|index| data.join(index.to_string())).collect();
     names.iter().for_each(|name| drop(std::fs::File::create(name).unwrap()));
     let demo = Demo::new(&format!("{STOP}[[directory]]\npath = \"{}\"\nmode = \"0750\"\n", data.display()));
     let running = Running::start(demo.entry(&[]));
-    let owner = |path: &Path| path.metadata().unwrap().uid();
     let deadline = std::time::Instant::now() + LONG;
     while owner(&data) == 0 {
         assert!(std::time::Instant::now() < deadline, "{}", running.stderr());
         std::thread::yield_now();
     }
+    (demo, running, names)
+}
+
+/// A folder of many entries is given to the service's user while signals are honoured; the next start goes on.
+#[test]
+fn a_request_to_stop_ends_the_walk_through_a_folder_of_data() {
+    let folder = Folder::new("walked");
+    let (demo, running, names) = walking(&folder);
     running.signal(nix::sys::signal::Signal::SIGTERM);
     let ended = running.ended(LONG);
     assert_eq!(ended.code(), 143, "{}", ended.stderr);
@@ -399,18 +408,7 @@ fn a_request_to_stop_ends_the_walk_through_a_folder_of_data() {
 #[test]
 fn livez_is_answered_during_the_walk_through_a_folder_of_data() {
     let folder = Folder::new("walked-live");
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data).unwrap();
-    let names: Vec<_> = (0..60_000).map(|index| data.join(index.to_string())).collect();
-    names.iter().for_each(|name| drop(std::fs::File::create(name).unwrap()));
-    let demo = Demo::new(&format!("{STOP}[[directory]]\npath = \"{}\"\nmode = \"0750\"\n", data.display()));
-    let running = Running::start(demo.entry(&[]));
-    let owner = |path: &Path| path.metadata().unwrap().uid();
-    let deadline = std::time::Instant::now() + LONG;
-    while owner(&data) == 0 {
-        assert!(std::time::Instant::now() < deadline, "{}", running.stderr());
-        std::thread::yield_now();
-    }
+    let (demo, running, names) = walking(&folder);
     // Held until the question is there.
     running.signal(nix::sys::signal::Signal::SIGSTOP);
     let mut asking = std::net::TcpStream::connect(("127.0.0.1", demo.health)).unwrap();

@@ -128,7 +128,7 @@ fn table(behaviours: &Texts, reasons: &Texts, claims: &Claims) -> String {
     let partly = reasons.values().filter(|reason| reason.starts_with("but: ")).count();
     let mut table = format!(
         "# Behaviours\n\n\
-         What a container's first process and its identity are expected to do, and where each is proven. Written by \
+         The behaviours expected of a container's first process and its identity, and the proof of each. Written by \
          `tests/tidy` (`DL_UPDATE=1`), not by hand.\n\n\
          {} of {} are tested, {partly} of these with something left out (*but*); {} do not apply; {} are not had yet.\n\n\
          | number | behaviour | test or reason |\n|---:|---|---|\n",
