@@ -25,6 +25,9 @@ mod did_you_mean;
 #[allow(dead_code)]
 #[path = "src/read.rs"]
 mod read;
+#[allow(dead_code)]
+#[path = "src/text.rs"]
+mod text;
 #[allow(dead_code, unused_imports)]
 #[path = "src/value/mod.rs"]
 // `mod.rs`: a module with a path looks for its own beside itself.

@@ -4,7 +4,11 @@
 
 use std::fmt::Write as _;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use url::Url;
+
+/// All but the unreserved characters of RFC 3986, 2.3.
+pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The system's reason without "(os error 13)".
 pub fn reason(error: &std::io::Error) -> String {
@@ -49,4 +53,19 @@ pub fn without_credentials(url: &str) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
+}
+
+/// Year, month, day, hour, minute and second of a moment, in UTC (Howard Hinnant, "chrono-compatible low-level date
+/// algorithms").
+pub fn utc(seconds_since_1970: u64) -> [u64; 6] {
+    let (days, second) = (seconds_since_1970 / 86_400, seconds_since_1970 % 86_400);
+    let days = days + 719_468; // from 0000-03-01, so that a leap day ends its year
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    [year, month, day, second / 3600, second / 60 % 60, second % 60]
 }

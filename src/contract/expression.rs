@@ -5,16 +5,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use percent_encoding::utf8_percent_encode;
 use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
 
 use crate::contract::java;
-
-use crate::read;
-
 use crate::contract::search_path;
-
 use crate::contract::shortcut;
-
+use crate::read;
 use crate::value;
 
 /// Evaluates the expressions of a contract.
@@ -142,6 +139,9 @@ pub fn register(tera: &mut Tera) {
         let default: Option<Value> = kwargs.get("default")?;
         Ok(port_of(text).unwrap_or_else(|| default.map(|value| plain(&value)).unwrap_or_default()))
     });
+    tera.register_filter("listen_address", |given: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        Ok(listen_address(given.trim(), &plain(&kwargs.must_get("port")?)))
+    });
     tera.register_filter("url_parameter", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
         Ok(url_parameter(text, kwargs.must_get("name")?).unwrap_or_default())
     });
@@ -160,7 +160,9 @@ pub fn register(tera: &mut Tera) {
         Ok(text.strip_suffix(suffix).unwrap_or(text).to_owned())
     });
     tera.register_filter("url_host", |text: &str, _: Kwargs, _: &State| bracketed(text));
-    tera.register_filter("urlencode", |text: &str, _: Kwargs, _: &State| percent_encode(text));
+    tera.register_filter("urlencode", |text: &str, _: Kwargs, _: &State| {
+        utf8_percent_encode(text, crate::text::RESERVED).to_string()
+    });
     tera.register_filter("json", |value: Value, _: Kwargs, _: &State| -> TeraResult<String> {
         serde_json::to_string(&value).map_err(|error| tera::Error::message(error.to_string()))
     });
@@ -433,16 +435,13 @@ pub fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// RFC 3986: everything but the unreserved characters as %XX.
-pub fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte as char),
-            other => encoded.push_str(&format!("%{other:02X}")),
-        }
+/// `host:port` or `:port` to listen at: a port alone is one of every interface, and nothing is `port`.
+fn listen_address(given: &str, port: &str) -> String {
+    match given {
+        "" => format!(":{port}"),
+        _ if given.contains(':') => given.to_owned(),
+        _ => format!(":{given}"),
     }
-    encoded
 }
 
 /// A legal `node.id` of Trino (airlift's NodeConfig: `[A-Za-z0-9][_A-Za-z0-9-]*`), stable for the same text.

@@ -224,6 +224,14 @@ fn parts_of_an_address_are_found_with_and_without_a_scheme() {
 }
 
 #[test]
+fn an_address_to_listen_at_may_be_a_port_alone_or_nothing() {
+    for (given, address) in [("", ":9000"), (" 80 ", ":80"), (":80", ":80"), ("[::1]:80", "[::1]:80"), ("h:1", "h:1")] {
+        let pairs = [("given", Value::from(given)), ("port", Value::from(9000))];
+        assert_eq!(text("{{ given | listen_address(port=port) }}", &pairs).unwrap(), address);
+    }
+}
+
+#[test]
 fn a_parameter_of_a_url_is_found_and_decoded_and_of_several_the_last() {
     let url = [("u", Value::from("jdbc:postgresql://db/x?sslmode=disable&sslmode=require&sslrootcert=%2Fa%20b"))];
     let expression = "{{ u | url_parameter(name=\"sslmode\") }} {{ u | url_parameter(name=\"sslrootcert\") }} {{ u | url_parameter(name=\"x\") }}";
