@@ -13,8 +13,10 @@ mod schema;
 mod search_path;
 mod shortcut;
 pub mod shorthand;
+mod tasks;
 mod types;
 pub mod uses;
 
 pub use self::schema::*;
+pub use self::tasks::*;
 pub use self::types::{Text, mistake_in_type, type_of};
