@@ -23,7 +23,7 @@ pub enum Task {
     /// Create buckets over the S3 API once the server has quorum.
     S3Buckets(S3Buckets),
     /// Initialise a PostgreSQL cluster before the server starts, reconcile it once it answers.
-    PostgresqlCluster(Box<PostgresqlCluster>),
+    PostgresqlCluster(PostgresqlCluster),
 }
 
 impl Task {

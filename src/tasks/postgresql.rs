@@ -83,7 +83,7 @@ pub async fn run(
 async fn before_start(cluster: &PostgresqlCluster, around: Surroundings<'_>) -> Result<OwnedFd, ClusterError> {
     evidence::mend_permissions(&cluster.data)?;
     // Before anything is removed that an earlier server has left behind.
-    let lock = lock::acquire(&cluster.data).await?;
+    let lock = lock::acquire(&cluster.data, lock::PATIENCE).await?;
     evidence::clear_lock_files(&cluster.data, &cluster.socket, cluster.port)?;
     let major = programs::major_version(around).await?;
     match evidence::look(cluster)? {
