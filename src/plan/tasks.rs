@@ -54,6 +54,8 @@ pub struct PostgresqlCluster {
     /// The folder of the server's own socket, and the port in its name.
     pub socket: PathBuf,
     pub port: u16,
+    /// The map `dl-entry` of user names; that of the service's user is added.
+    pub names: PathBuf,
     pub superuser: String,
     pub password: Option<String>,
     /// Further words for initdb.

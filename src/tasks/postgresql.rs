@@ -9,6 +9,7 @@ mod evidence;
 mod initialise;
 mod journal;
 mod lock;
+mod names;
 mod programs;
 mod reconcile;
 mod scram;
@@ -81,6 +82,7 @@ pub async fn run(
 }
 
 async fn before_start(cluster: &PostgresqlCluster, around: Surroundings<'_>) -> Result<OwnedFd, ClusterError> {
+    names::add_present_user(cluster, around)?;
     evidence::mend_permissions(&cluster.data)?;
     // Before anything is removed that an earlier server has left behind.
     let lock = lock::acquire(&cluster.data, lock::PATIENCE).await?;

@@ -71,6 +71,7 @@ impl Composer {
             folder: path(&section.folder)?,
             socket: path(&section.socket)?,
             port: parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?,
+            names: path(&section.names)?,
             superuser: text(&section.superuser)?,
             password: self.optional(PART, Some(&section.password), context)?,
             initdb: words.ok_or_else(|| ComposeError::mistake(PART, "the words for initdb have an open quote"))?,
