@@ -15,6 +15,7 @@ mod contract {
     mod shortcut;
     pub mod shorthand;
     mod types;
+    mod volumes;
 
     pub use self::schema::*;
     pub use self::types::{Text, mistake_in_type};

@@ -11,10 +11,12 @@ pub mod key_table;
 pub mod registry;
 mod schema;
 mod search_path;
+mod setting_value;
 mod shortcut;
 pub mod shorthand;
 mod types;
 pub mod uses;
+mod volumes;
 
 pub use self::schema::*;
 pub use self::types::{Text, mistake_in_type, type_of};

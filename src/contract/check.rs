@@ -281,8 +281,8 @@ impl<'a> Checker<'a> {
         let items = self.each(place, file.each.as_deref());
         self.expression(place, &file.path, &items);
         file.when.iter().for_each(|when| self.condition(place, when, &items));
-        if let Some(extend) = &file.extend {
-            self.expression(place, &format!("{{{{ {extend} }}}}"), &items);
+        for name in file.extend.iter().chain(&file.lead) {
+            self.expression(place, &format!("{{{{ {name} }}}}"), &items);
         }
         if !FORMATS.contains(&file.format.as_str()) {
             let formats = FORMATS.join(", ");

@@ -310,6 +310,13 @@ pub struct Passthrough {
     /// everything that is no letter or digit. `*` stands for a part the operator chooses.
     #[serde(default)]
     pub keys: Vec<String>,
+    /// Prefixes that such a name has in the environment: `POSTGRES_WORK_MEM` of `work_mem`.
+    #[serde(default)]
+    pub key_prefixes: Vec<String>,
+    /// Keys have underscores of their own and are in lower case: `__` of a name is a dot, and nothing else changes. The
+    /// lines of `extra` may have their values in apostrophes.
+    #[serde(default)]
+    pub underscores: bool,
     /// Variables of java's options, whose `-D<key>=<value>` are taken too where `literal` has the key's beginning.
     #[serde(default)]
     pub options: Vec<String>,
@@ -461,6 +468,8 @@ pub struct File {
     pub each: Option<String>,
     /// Expression's map whose entries are added to the file, and replace the template's own of the same key.
     pub extend: Option<String>,
+    /// Name of a text that the file begins with, as an operator wrote it: lines that no value could be.
+    pub lead: Option<String>,
     /// Table of keys beside the contract, and the expression of the version to look up in it.
     pub keys: Option<Keys>,
 }
