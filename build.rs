@@ -14,10 +14,12 @@ mod contract {
     mod search_path;
     mod shortcut;
     pub mod shorthand;
+    mod tasks;
     mod types;
     mod volumes;
 
     pub use self::schema::*;
+    pub use self::tasks::*;
     pub use self::types::{Text, mistake_in_type};
 }
 #[allow(dead_code)]

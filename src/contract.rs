@@ -14,9 +14,11 @@ mod search_path;
 mod setting_value;
 mod shortcut;
 pub mod shorthand;
+mod tasks;
 mod types;
 pub mod uses;
 mod volumes;
 
 pub use self::schema::*;
+pub use self::tasks::*;
 pub use self::types::{Text, mistake_in_type, type_of};

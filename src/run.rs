@@ -6,7 +6,9 @@
 
 mod low_ports;
 
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,13 +28,14 @@ use crate::net::connect;
 use crate::net::http;
 use crate::net::listeners::Listeners;
 use crate::net::tls;
+use crate::pid1::children::Children;
 use crate::pid1::signals::{self, Signals};
 use crate::pid1::spawn;
 use crate::pid1::supervise::{self, Happened};
-use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, Wait};
+use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, TaskPhase, Wait};
 use crate::report::{self, Severity};
 use crate::secrets::Secrets;
-use crate::tasks;
+use crate::tasks::{self, Surroundings, TaskError};
 use crate::threads;
 use crate::value::parse_duration;
 use crate::wait::{self, Progress};
@@ -96,7 +99,7 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
     written.map_err(|failure| with_hint(failure, &own, &run_dir))?;
     let user = drop_privileges(identity.as_ref(), &own)?;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
-    let (stopping, listeners) = (Notify::new(), Listeners::default());
+    let (stopping, listeners, children) = (Notify::new(), Listeners::default(), Children::default());
     let started = Started {
         plan,
         command: &command,
@@ -104,7 +107,9 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
         own: &own,
         health: &health,
         listeners: &listeners,
+        children: &children,
         stopping: &stopping,
+        held: RefCell::default(),
     };
     if exec {
         return Err(started.replaced(&mut signals));
@@ -140,15 +145,24 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
     let (command, names) = with_identity(&command, &user, &own, own.exec, Path::new("/"))?;
     if own.exec {
         stop_if_asked(&mut signals)?;
-        return Err(failed_start(&spawn::replace(&command, &user)));
+        return Err(failed_start(&spawn::replace(&command, &[], &user)));
     }
     block_on(async {
         supervise::adopt_orphans();
-        let child = spawn(&command, &user, &mut signals)?;
+        let children = Children::default();
+        let child = spawn(&command, &[], &user, &mut signals)?;
         let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
         tokio::select! {
             biased;
-            ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, no_request) => {
+            ended = supervise::supervise(
+                child,
+                &children,
+                &mut signals,
+                &[],
+                Some(limit),
+                &|_| {},
+                no_request,
+            ) => {
                 Ok(ended.status(&own.stop_success))
             }
             never = answer_names(names) => match never {},
@@ -178,7 +192,8 @@ pub fn wait(urls: &[String], timeout: Option<&str>, mut signals: Signals) -> Res
     wait::keep_secrets(urls, targets.as_deref().unwrap_or_default(), Secrets::of_this_run());
     let targets = targets.map_err(|error| Failure::new(error.status(), error))?;
     block_on(async {
-        match supervise::run_to_end(wait::wait_for_all(&targets, total, &|_| {}), &mut signals, &|_| {}).await {
+        let waiting = wait::wait_for_all(&targets, total, &|_| {});
+        match supervise::run_to_end(waiting, &Children::default(), &mut signals, None, &|_| {}).await {
             Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
             Ok(Err(pending)) => {
                 let set_by = if timeout.is_some() { "--timeout" } else { pending.set_by };
@@ -397,8 +412,13 @@ fn failed_start(error: &spawn::SpawnError) -> Failure {
 }
 
 /// Starts the command; a signal that asks to end before it runs is what ends us.
-fn spawn(command: &CommandLine, user: &Unprivileged, signals: &mut Signals) -> Result<spawn::Child, Failure> {
-    spawn::spawn(command, user).map_err(|error| match (&error, stop_if_asked(signals)) {
+fn spawn(
+    command: &CommandLine,
+    held: &[OwnedFd],
+    user: &Unprivileged,
+    signals: &mut Signals,
+) -> Result<spawn::Child, Failure> {
+    spawn::spawn(command, held, user).map_err(|error| match (&error, stop_if_asked(signals)) {
         (spawn::SpawnError::Asked, Err(asked)) => asked,
         _ => failed_start(&error),
     })
@@ -421,24 +441,29 @@ struct Started<'a> {
     own: &'a Own,
     health: &'a Health,
     listeners: &'a Listeners,
+    /// The programs of tasks.
+    children: &'a Children,
     /// Told when the first rung begins, or the service has ended.
     stopping: &'a Notify,
+    /// Descriptors that tasks have the service hold.
+    held: RefCell<Vec<OwnedFd>>,
 }
 
 impl Started<'_> {
     async fn to_its_end(&self, signals: &mut Signals) -> Result<u8, Failure> {
-        self.wait_for_dependencies(signals).await?;
+        supervise::adopt_orphans();
+        self.until_startable(signals).await?;
         self.health.set_phase(Phase::Starting);
         prepare_questions(self.plan).await;
-        supervise::adopt_orphans();
-        let child = spawn(self.command, self.user, signals)?;
+        let child = spawn(self.command, &self.held.borrow(), self.user, signals)?;
         self.health.set_child(child.pid());
         tracing::info!(pid = child.pid(), "{} started", self.plan.service);
         let events = |happened: Happened| self.note(&happened);
         let request = async |probe: &HttpProbe, within| {
             self.listeners.ask(probe, within).await.map_err(|unmet| unmet.to_string())
         };
-        let supervised = supervise::supervise(child, signals, &self.plan.stop, self.own.stop_timeout, &events, request);
+        let (ladder, limit) = (&self.plan.stop, self.own.stop_timeout);
+        let supervised = supervise::supervise(child, self.children, signals, ladder, limit, &events, request);
         tokio::pin!(supervised);
         // In this order: once a stop has begun, no task goes on and nothing becomes ready any more.
         let failed = tokio::select! {
@@ -452,15 +477,57 @@ impl Started<'_> {
         // The same way out as for an operator: the whole ladder.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM);
         self.ended(&supervised.await);
-        Err(Failure::new(exit::DEPENDENCY, format!("{} was stopped: {failed}", self.plan.service)))
+        Err(Failure::new(failed.status(), format!("{} was stopped: {failed}", self.plan.service)))
+    }
+
+    /// All that comes before the start.
+    async fn until_startable(&self, signals: &mut Signals) -> Result<(), Failure> {
+        stop_if_asked(signals)?;
+        signals.forget();
+        self.tasks_before_start(TaskPhase::BeforeStart, signals).await?;
+        self.wait_for_dependencies(signals).await?;
+        self.tasks_before_start(TaskPhase::AfterWaits, signals).await
+    }
+
+    async fn tasks_before_start(&self, phase: TaskPhase, signals: &mut Signals) -> Result<(), Failure> {
+        if self.tasks_of(phase).next().is_none() {
+            return Ok(());
+        }
+        let done = self.until_it_ends(self.tasks(phase), signals).await?;
+        done.map_err(|error| Failure::new(error.status(), error))
+    }
+
+    fn tasks_of(&self, phase: TaskPhase) -> impl Iterator<Item = &Task> {
+        self.plan.tasks.iter().filter(move |task| task.phases().contains(&phase))
+    }
+
+    async fn tasks(&self, phase: TaskPhase) -> Result<(), TaskError> {
+        let Started { listeners, children, user, command, .. } = *self;
+        for task in self.tasks_of(phase) {
+            self.health.set_phase(Phase::Tasks(task.name().to_owned()));
+            let held = tasks::run(task, phase, Surroundings { listeners, children, user, command }).await?;
+            self.held.borrow_mut().extend(held);
+        }
+        Ok(())
+    }
+
+    /// The outcome of work before the start, which a signal that asks to end cuts short.
+    async fn until_it_ends<T>(&self, work: impl Future<Output = T>, signals: &mut Signals) -> Result<T, Failure> {
+        let events = |happened: Happened| self.note(&happened);
+        let outcome = supervise::run_to_end(work, self.children, signals, self.own.stop_timeout, &events).await;
+        outcome.map_err(|signal| {
+            tracing::info!("{} received, {} is not started", signals::name(signal), self.plan.service);
+            Failure::new(exit::of_signal(signal), "")
+        })
     }
 
     /// Becomes the service once its dependencies answer; returns only where that fails.
     fn replaced(&self, signals: &mut Signals) -> Failure {
-        if let Err(failure) = block_on(self.wait_for_dependencies(signals)) {
+        supervise::adopt_orphans();
+        if let Err(failure) = block_on(self.until_startable(signals)) {
             return failure;
         }
-        for task in &self.plan.tasks {
+        for task in self.tasks_of(TaskPhase::OnceAnswering) {
             tracing::warn!(
                 "{} is not done: with DL_EXEC nothing is left to do it once the service answers",
                 task.name()
@@ -468,14 +535,12 @@ impl Started<'_> {
         }
         // As process 1 the service would never see it: what has no handler there is dropped.
         match stop_if_asked(signals) {
-            Ok(()) => failed_start(&spawn::replace(self.command, self.user)),
+            Ok(()) => failed_start(&spawn::replace(self.command, &self.held.borrow(), self.user)),
             Err(failure) => failure,
         }
     }
 
     async fn wait_for_dependencies(&self, signals: &mut Signals) -> Result<(), Failure> {
-        stop_if_asked(signals)?;
-        signals.forget();
         let waits: &[Wait] = &self.plan.waits;
         if waits.is_empty() {
             return Ok(());
@@ -486,25 +551,14 @@ impl Started<'_> {
             Progress::Ready { name, .. } => self.health.clear_pending(name),
         };
         let waiting = wait::wait_for_all(waits, self.own.wait_timeout, &progress);
-        let events = |happened: Happened| self.note(&happened);
-        match supervise::run_to_end(waiting, signals, &events).await {
-            Err(signal) => {
-                let signal_name = signals::name(signal);
-                tracing::info!("{signal_name} received, {} is not started", self.plan.service);
-                Err(Failure::new(exit::of_signal(signal), ""))
-            }
-            Ok(Err(pending)) => Err(Failure::new(pending.status(), pending)),
-            Ok(Ok(())) => Ok(()),
-        }
+        let answered = self.until_it_ends(waiting, signals).await?;
+        answered.map_err(|pending| Failure::new(pending.status(), pending))
     }
 
     /// Brings the service to readiness and does the contract's tasks; ends only with a failure.
-    async fn until_a_task_fails(&self) -> tasks::TaskError {
-        for task in &self.plan.tasks {
-            self.health.set_phase(Phase::Tasks(task.name().to_owned()));
-            if let Err(error) = tasks::run(task, self.listeners).await {
-                return error;
-            }
+    async fn until_a_task_fails(&self) -> TaskError {
+        if let Err(error) = self.tasks(TaskPhase::OnceAnswering).await {
+            return error;
         }
         self.health.set_phase(Phase::Starting);
         self.until_ready().await;
@@ -529,7 +583,7 @@ impl Started<'_> {
     fn note(&self, happened: &Happened) {
         match happened {
             Happened::Forwarded { signal } => self.health.count_signal(*signal),
-            Happened::Reaped { ours: false, .. } => self.health.count_orphan(),
+            Happened::OrphanReaped => self.health.count_orphan(),
             Happened::StopStarted { draining } => {
                 self.health.set_phase(if *draining { Phase::Draining } else { Phase::Stopping });
                 self.stopping.notify_one();
@@ -539,7 +593,6 @@ impl Started<'_> {
                 self.health.child_ended(*status);
                 self.stopping.notify_one();
             }
-            Happened::Reaped { .. } => {}
         }
     }
 
@@ -572,13 +625,21 @@ fn questions(plan: &Plan) -> Vec<(String, bool, Option<&Path>)> {
     fn asked(probe: &HttpProbe) -> (String, bool, Option<&Path>) {
         (probe.url.clone(), probe.insecure_tls, probe.root_certificate.as_deref())
     }
-    let ready = plan.ready.iter().map(|probe| match probe {
-        Probe::Http(probe) => asked(probe),
-        Probe::Tcp { host, port } => (format!("tcp://{host}:{port}"), false, None),
+    let ready = plan.ready.iter().flat_map(|probe| match probe {
+        Probe::Http(probe) => vec![asked(probe)],
+        Probe::Tcp { host, port } => vec![(format!("tcp://{host}:{port}"), false, None)],
+        Probe::Postgres(target) => {
+            let hosts = target.servers.iter().filter(|(host, _)| !host.starts_with('/'));
+            hosts.map(|(host, port)| (format!("tcp://{host}:{port}"), false, None)).collect()
+        }
     });
-    let tasks = plan.tasks.iter().flat_map(|Task::S3Buckets(task)| {
-        let server = &task.server;
-        [asked(&task.quorum), (server.endpoint.clone(), server.insecure_tls, server.root_certificate.as_deref())]
+    let tasks = plan.tasks.iter().flat_map(|task| match task {
+        Task::S3Buckets(task) => {
+            let server = &task.server;
+            let server = (server.endpoint.clone(), server.insecure_tls, server.root_certificate.as_deref());
+            vec![asked(&task.quorum), server]
+        }
+        Task::PostgresqlCluster(_) => vec![],
     });
     let rungs = plan.stop.iter().filter_map(|rung| match &rung.action {
         StopAction::Http(probe) => Some(asked(probe)),
@@ -614,6 +675,10 @@ async fn ready(probes: &[Probe], listeners: &Listeners) -> Result<(), String> {
                 listeners.check_at(host, *port).await.map_err(|reason| format!("{host}:{port}: {reason}"))?;
                 let connected = tokio::time::timeout(PROBE_TIMEOUT, connect::connect(host, *port)).await;
                 connected.unwrap_or_else(|_| Err("no answer".into())).map_err(|why| format!("{host}:{port}: {why}"))?;
+            }
+            Probe::Postgres(target) => {
+                let answered = tokio::time::timeout(PROBE_TIMEOUT, wait::login(target, PROBE_TIMEOUT)).await;
+                answered.unwrap_or_else(|_| Err("no answer".into())).map_err(|why| format!("login: {why}"))?;
             }
         }
     }

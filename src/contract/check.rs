@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::contract::expression::{Expressions, condition_template, each_parts};
-use crate::contract::{Argument, Contract, File, Group, Http, RefusedTables, S3, Variable};
+use crate::contract::{
+    Argument, Contract, File, Group, Http, Postgres, PostgresqlCluster, RefusedTables, S3, Variable,
+};
 
 const FORMATS: [&str; 12] = [
     "properties",
@@ -219,19 +221,13 @@ impl<'a> Checker<'a> {
             texts.into_iter().flatten().for_each(|text| self.expression("wait", text, &items));
             wait.http.iter().for_each(|http| self.request("wait", http, &items));
             wait.s3.iter().for_each(|s3| self.s3("wait", s3, &items));
-            if let Some(postgres) = &wait.postgres {
-                let texts = [&postgres.host, &postgres.port, &postgres.user, &postgres.database, &postgres.sslmode];
-                let texts = texts.into_iter().chain(&postgres.password).chain(&postgres.root_certificate);
-                let texts = texts.chain(&postgres.search_path).chain(&postgres.options).chain(&postgres.server_type);
-                let texts = texts.chain(&postgres.client_certificate).chain(&postgres.client_key);
-                texts.for_each(|text| self.expression("wait", text, &items));
-                postgres.refuse.iter().for_each(|refused| self.refused_tables(refused, &items));
-            }
+            wait.postgres.iter().for_each(|postgres| self.postgres("wait", postgres, &items));
         }
         for probe in &contract.ready {
             probe.when.iter().for_each(|when| self.condition("ready", when, &[]));
             probe.tcp.iter().chain(&probe.settle).for_each(|text| self.expression("ready", text, &[]));
             probe.http.iter().for_each(|http| self.request("ready", http, &[]));
+            probe.postgres.iter().for_each(|postgres| self.postgres("ready", postgres, &[]));
         }
         for rung in &contract.stop {
             rung.when.iter().for_each(|when| self.condition("stop", when, &[]));
@@ -246,6 +242,35 @@ impl<'a> Checker<'a> {
                 self.request("task", &buckets.quorum, &[]);
                 self.expression("task", &buckets.buckets, &[]);
             }
+            task.postgresql_cluster.iter().for_each(|cluster| self.cluster(cluster));
+        }
+    }
+
+    fn postgres(&mut self, place: &str, postgres: &Postgres, items: &[&str]) {
+        let texts = [&postgres.host, &postgres.port, &postgres.user, &postgres.database, &postgres.sslmode];
+        let texts = texts.into_iter().chain(&postgres.password).chain(&postgres.root_certificate);
+        let texts = texts.chain(&postgres.search_path).chain(&postgres.options).chain(&postgres.server_type);
+        let texts = texts.chain(&postgres.client_certificate).chain(&postgres.client_key);
+        texts.for_each(|text| self.expression(place, text, items));
+        postgres.refuse.iter().for_each(|refused| self.refused_tables(refused, items));
+    }
+
+    fn cluster(&mut self, cluster: &PostgresqlCluster) {
+        let texts = [&cluster.data, &cluster.folder, &cluster.socket, &cluster.port, &cluster.superuser];
+        let texts = texts.into_iter().chain([&cluster.password, &cluster.initdb, &cluster.database]);
+        let texts = texts.chain([&cluster.init_scripts, &cluster.start_scripts, &cluster.on_partial]);
+        let texts = texts.chain([&cluster.reconcile, &cluster.beside_data]).chain(cluster.script_environment.values());
+        texts.for_each(|text| self.expression("task", text, &[]));
+        for role in &cluster.roles {
+            let items = self.each("task", role.each.as_deref());
+            role.when.iter().for_each(|when| self.condition("task", when, &items));
+            [&role.name, &role.password].into_iter().for_each(|text| self.expression("task", text, &items));
+        }
+        for database in &cluster.databases {
+            let items = self.each("task", database.each.as_deref());
+            database.when.iter().for_each(|when| self.condition("task", when, &items));
+            let texts = [&database.name, &database.owner, &database.extensions];
+            texts.into_iter().for_each(|text| self.expression("task", text, &items));
         }
     }
 

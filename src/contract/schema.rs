@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::fragments::Include;
 use crate::contract::shorthand::{keys_by_form, one_or_choices};
+use crate::contract::tasks::Task;
 use crate::contract::types::Text;
 
 /// One service.
@@ -618,6 +619,7 @@ pub struct Probe {
     pub http: Option<Http>,
     /// Expression of `host:port`.
     pub tcp: Option<String>,
+    pub postgres: Option<Postgres>,
     /// Expression of a duration: how long the answers must have been as expected before the service is first ready,
     /// where it goes on preparing itself without a word.
     pub settle: Option<String>,
@@ -647,27 +649,6 @@ pub struct Http {
 
 fn default_method() -> String {
     "GET".into()
-}
-
-/// Native work, by name: exactly one.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Task {
-    pub when: Option<String>,
-    /// Expression of a duration.
-    pub timeout: Option<String>,
-    pub s3_buckets: Option<S3Buckets>,
-}
-
-/// Texts are expressions.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct S3Buckets {
-    pub server: S3,
-    /// Answers once the server can write.
-    pub quorum: Http,
-    /// `name[:policy][:versioning],…`.
-    pub buckets: String,
 }
 
 /// A rung of the stop ladder: exactly one of `signal` and `http`. Without any, it is SIGTERM and 30 s.

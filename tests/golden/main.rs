@@ -156,6 +156,7 @@ fn describe_plan(plan: &Plan) -> String {
         match probe {
             Probe::Http(http) => writeln!(text, "ready {} {} {:?}", http.method, http.url, http.json).unwrap(),
             Probe::Tcp { host, port } => writeln!(text, "ready {host}:{port}").unwrap(),
+            Probe::Postgres(target) => writeln!(text, "ready {target:?}").unwrap(),
         }
     }
     for rung in &plan.stop {
