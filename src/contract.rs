@@ -8,6 +8,7 @@ pub mod expression;
 pub mod fragments;
 pub mod java;
 pub mod key_table;
+pub mod properties;
 pub mod registry;
 mod schema;
 mod search_path;
