@@ -8,14 +8,17 @@ pub mod expression;
 pub mod fragments;
 pub mod java;
 pub mod key_table;
+pub mod properties;
 pub mod registry;
 mod schema;
 mod search_path;
+mod setting_value;
 mod shortcut;
 pub mod shorthand;
 mod tasks;
 mod types;
 pub mod uses;
+mod volumes;
 
 pub use self::schema::*;
 pub use self::tasks::*;

@@ -132,12 +132,12 @@ pub fn load(contract: &Contract, environment: &Environment, options: &Options) -
 
 /// Whether a variable that no contract declares is a key of this passthrough.
 pub(crate) fn is_passed_through(passthrough: &Passthrough, name: &str) -> bool {
-    let Passthrough { prefix, extra, literal, keys, .. } = passthrough;
+    let Passthrough { prefix, extra, literal, .. } = passthrough;
     let starts = |prefix: &String| name.starts_with(prefix.as_str());
     starts(prefix)
         || name == extra
         || literal.iter().any(starts)
-        || passthrough::key_of_native_name(keys, name).is_some()
+        || passthrough::key_of_native_name(passthrough, name).is_some()
 }
 
 struct Loader<'a> {

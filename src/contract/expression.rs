@@ -11,6 +11,7 @@ use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
 use crate::contract::java;
 use crate::contract::search_path;
 use crate::contract::shortcut;
+use crate::contract::volumes;
 use crate::read;
 use crate::value;
 
@@ -127,6 +128,9 @@ pub fn register(tera: &mut Tera) {
     tera.register_filter("bytes", |bytes: u64, _: Kwargs, _: &State| value::show_bytes(bytes));
     tera.register_filter("mebibytes", |bytes: u64, _: Kwargs, _: &State| bytes / (1 << 20));
     tera.register_filter("duration", |millis: u64, _: Kwargs, _: &State| value::show_duration(millis));
+    tera.register_filter("duration_postgresql", |millis: u64, _: Kwargs, _: &State| {
+        value::show_postgresql_duration(millis)
+    });
     tera.register_filter("duration_iso", |millis: u64, _: Kwargs, _: &State| show_iso_duration(millis));
     tera.register_filter("seconds", |millis: u64, _: Kwargs, _: &State| millis.div_ceil(1000));
     tera.register_filter("since", |version: Value, kwargs: Kwargs, _: &State| -> TeraResult<bool> {
@@ -206,9 +210,11 @@ pub fn register(tera: &mut Tera) {
         let home: &str = kwargs.must_get("home")?;
         Ok(java::version_at(std::path::Path::new(home)).unwrap_or(0))
     });
-    tera.register_function("java_options", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
-        Ok(values(nested_texts(&kwargs.must_get("of")?).into_iter()))
-    });
+    for name in ["words", "java_options"] {
+        tera.register_function(name, |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+            Ok(values(nested_texts(&kwargs.must_get("of")?).into_iter()))
+        });
+    }
     tera.register_filter("java_heap", |words: Value, kwargs: Kwargs, _: &State| -> TeraResult<u64> {
         Ok(java::heap(&texts(&words), kwargs.must_get("memory")?).unwrap_or(0))
     });
@@ -240,6 +246,18 @@ fn register_lookups(tera: &mut Tera) {
         let folder: &str = kwargs.must_get("folder")?;
         let paths = texts(&kwargs.must_get("names")?).into_iter().map(|name| format!("{folder}/{name}"));
         Ok(paths.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap_or_default())
+    });
+    tera.register_function("volume_of", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        let path: &str = kwargs.must_get("path")?;
+        Ok(volumes::mount_point(path.as_ref()))
+    });
+    tera.register_function("volume_size", |kwargs: Kwargs, _: &State| -> TeraResult<u64> {
+        let path: &str = kwargs.must_get("path")?;
+        Ok(volumes::size(path.as_ref()))
+    });
+    tera.register_function("writable", |kwargs: Kwargs, _: &State| -> TeraResult<bool> {
+        let path: &str = kwargs.must_get("path")?;
+        Ok(volumes::is_writable(path.as_ref()))
     });
     tera.register_filter("line_value", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
         Ok(line_value(text, kwargs.must_get("key")?).unwrap_or_default())
