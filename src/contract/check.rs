@@ -259,7 +259,7 @@ impl<'a> Checker<'a> {
 
     fn cluster(&mut self, cluster: &PostgresqlCluster) {
         let texts = [&cluster.data, &cluster.folder, &cluster.socket, &cluster.port, &cluster.superuser];
-        let texts = texts.into_iter().chain([&cluster.password, &cluster.initdb, &cluster.database]);
+        let texts = texts.into_iter().chain([&cluster.names, &cluster.password, &cluster.initdb, &cluster.database]);
         let texts = texts.chain([&cluster.init_scripts, &cluster.start_scripts, &cluster.on_partial]);
         let texts = texts.chain([&cluster.reconcile, &cluster.beside_data]).chain(cluster.script_environment.values());
         texts.for_each(|text| self.expression("task", text, &[]));

@@ -29,6 +29,8 @@ pub struct PostgresqlCluster {
     /// The folder of the server's own socket.
     pub socket: String,
     pub port: String,
+    /// The file of the map `dl-entry` of user names (`ident_file`), to which the name of the service's user is added.
+    pub names: String,
     pub superuser: String,
     pub password: String,
     /// Words for initdb, as a shell would split them; nothing is expanded.

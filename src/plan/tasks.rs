@@ -23,7 +23,7 @@ pub enum Task {
     /// Create buckets over the S3 API once the server has quorum.
     S3Buckets(S3Buckets),
     /// Initialise a PostgreSQL cluster before the server starts, reconcile it once it answers.
-    PostgresqlCluster(Box<PostgresqlCluster>),
+    PostgresqlCluster(PostgresqlCluster),
 }
 
 impl Task {
@@ -54,6 +54,8 @@ pub struct PostgresqlCluster {
     /// The folder of the server's own socket, and the port in its name.
     pub socket: PathBuf,
     pub port: u16,
+    /// The map `dl-entry` of user names; that of the service's user is added.
+    pub names: PathBuf,
     pub superuser: String,
     pub password: Option<String>,
     /// Further words for initdb.

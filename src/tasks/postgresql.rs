@@ -9,6 +9,7 @@ mod evidence;
 mod initialise;
 mod journal;
 mod lock;
+mod names;
 mod programs;
 mod reconcile;
 mod scram;
@@ -81,9 +82,10 @@ pub async fn run(
 }
 
 async fn before_start(cluster: &PostgresqlCluster, around: Surroundings<'_>) -> Result<OwnedFd, ClusterError> {
+    names::add_present_user(cluster, around)?;
     evidence::mend_permissions(&cluster.data)?;
     // Before anything is removed that an earlier server has left behind.
-    let lock = lock::acquire(&cluster.data).await?;
+    let lock = lock::acquire(&cluster.data, lock::PATIENCE).await?;
     evidence::clear_lock_files(&cluster.data, &cluster.socket, cluster.port)?;
     let major = programs::major_version(around).await?;
     match evidence::look(cluster)? {

@@ -36,9 +36,7 @@ impl Composer {
         let timeout = timeout.unwrap_or(USUAL_TIMEOUT);
         match (&section.s3_buckets, &section.postgresql_cluster) {
             (Some(buckets), None) => Ok(Task::S3Buckets(self.s3_buckets(buckets, timeout, context)?)),
-            (None, Some(cluster)) => {
-                Ok(Task::PostgresqlCluster(Box::new(self.postgresql_cluster(cluster, timeout, context)?)))
-            }
+            (None, Some(cluster)) => Ok(Task::PostgresqlCluster(self.postgresql_cluster(cluster, timeout, context)?)),
             _ => Err(ComposeError::mistake(PART, "it must name exactly one task")),
         }
     }
@@ -73,6 +71,7 @@ impl Composer {
             folder: path(&section.folder)?,
             socket: path(&section.socket)?,
             port: parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?,
+            names: path(&section.names)?,
             superuser: text(&section.superuser)?,
             password: self.optional(PART, Some(&section.password), context)?,
             initdb: words.ok_or_else(|| ComposeError::mistake(PART, "the words for initdb have an open quote"))?,

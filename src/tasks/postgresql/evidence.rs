@@ -244,8 +244,8 @@ pub fn clear_pid_file(path: &Path, data: &Path) -> Result<(), ClusterError> {
     Ok(())
 }
 
-/// A process is that server only if it is a process (and not a thread), older than the file, called postgres, and at
-/// home in this folder. What `/proc` does not show may be it.
+/// A process is that server only if it lives and is no thread, is older than the file, called postgres, and at home in
+/// this folder. What `/proc` does not show may be it.
 fn is_server_on(pid: i32, data: &Path, file: &Metadata) -> bool {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     if pid == std::process::id() as i32 {
@@ -254,11 +254,13 @@ fn is_server_on(pid: i32, data: &Path, file: &Metadata) -> bool {
     let Ok(started) = proc.metadata().and_then(|metadata| metadata.modified()) else { return false };
     let status = fs::read_to_string(proc.join("status")).unwrap_or_default();
     let field = |name: &str| Some(status.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned());
+    // Its status has not been read yet; everything else of it is gone.
+    let is_dead = field("State:").is_some_and(|state| state.starts_with(['Z', 'X']));
     let is_thread = field("Tgid:").is_some_and(|group| group != pid.to_string());
     let is_postgres = field("Name:").is_none_or(|name| name.starts_with("postgres") || name == "postmaster");
     let is_older = file.modified().is_ok_and(|written| started <= written);
     let is_there = fs::read_link(proc.join("cwd")).map_or(true, |folder| Some(folder) == data.canonicalize().ok());
-    !is_thread && is_postgres && is_older && is_there
+    !is_dead && !is_thread && is_postgres && is_older && is_there
 }
 
 #[cfg(test)]

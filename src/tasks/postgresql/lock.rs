@@ -16,19 +16,19 @@ use super::ClusterError;
 pub const FILE: &str = ".dl-entry.lock";
 
 /// The container before this one may still be stopping.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Locks the folder, for as long as anybody holds the descriptor.
+/// Locks the folder, for as long as anybody holds the descriptor. Waits for another server for at most `patience`.
 ///
 /// # Errors
 /// Another server holds the lock, or the file cannot be made.
-pub async fn acquire(data: &Path) -> Result<OwnedFd, ClusterError> {
+pub async fn acquire(data: &Path, patience: Duration) -> Result<OwnedFd, ClusterError> {
     let path = data.join(FILE);
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
     let opened = OpenOptions::new().read(true).write(true).create(true).mode(0o600).custom_flags(flags).open(&path);
     let file = opened.map_err(|error| ClusterError::file(&path, "opened", &error))?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience;
     let mut told = false;
     loop {
         match file.try_lock() {
@@ -65,13 +65,13 @@ mod tests {
     use super::*;
     use crate::testing::Folder;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_second_server_is_refused_until_the_first_is_gone() {
         let folder = Folder::new("lock");
-        let first = acquire(folder.path()).await.unwrap();
-        let refused = acquire(folder.path()).await.unwrap_err();
+        let first = acquire(folder.path(), Duration::ZERO).await.unwrap();
+        let refused = acquire(folder.path(), Duration::ZERO).await.unwrap_err();
         assert!(refused.to_string().contains("another server runs"), "{refused}");
         drop(first);
-        acquire(folder.path()).await.unwrap();
+        acquire(folder.path(), Duration::ZERO).await.unwrap();
     }
 }

@@ -41,6 +41,8 @@ impl<'a> Temporary<'a> {
         held: &[OwnedFd],
     ) -> Result<Temporary<'a>, ClusterError> {
         let folder = &cluster.folder;
+        // Of a server that is gone: the volume is locked, and nobody else knows this folder.
+        let _ = fs::remove_dir_all(folder);
         let prepared = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         prepared.map_err(|error| ClusterError::file(folder, "made", &error))?;
         let (rules, names) = (folder.join("pg_hba.conf"), folder.join("pg_ident.conf"));
