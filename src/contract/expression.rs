@@ -247,10 +247,6 @@ fn register_lookups(tera: &mut Tera) {
         let paths = texts(&kwargs.must_get("names")?).into_iter().map(|name| format!("{folder}/{name}"));
         Ok(paths.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap_or_default())
     });
-    tera.register_function("user_name", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
-        let accounts = read::text("/etc/passwd".as_ref(), read::VALUE).unwrap_or_default();
-        Ok(user_name(&accounts, &plain(&kwargs.must_get("uid")?)))
-    });
     tera.register_function("volume_of", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
         let path: &str = kwargs.must_get("path")?;
         Ok(volumes::mount_point(path.as_ref()))
@@ -288,16 +284,6 @@ fn jar_version(folder: &std::path::Path, name: &str) -> Option<String> {
         version.split('.').all(|part| part.parse::<u32>().is_ok()).then_some(version)
     };
     files.filter_map(version).max_by_key(|version| version_key(version))
-}
-
-/// The first name that passwd(5) has for a uid; empty where it has none.
-fn user_name(accounts: &str, uid: &str) -> String {
-    let names = accounts.lines().filter_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then_some(name)
-    });
-    names.map(str::to_owned).next().unwrap_or_default()
 }
 
 /// The value of the first line `KEY: VALUE` of a text, without quotes; an indented line belongs to another key.

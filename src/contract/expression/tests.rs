@@ -320,9 +320,3 @@ fn words_are_told_into_options_and_operands() {
     );
     assert_eq!(told("{{ words | options(without=['address'], switches=['json']) | json }}"), r#"["--json"]"#);
 }
-
-#[test]
-fn the_first_name_of_a_uid_is_its_name() {
-    let accounts = "root:x:0:0:root:/root:/bin/sh\nbroken\nnode:x:1000:1000::/home/node:/bin/sh\nother:x:1000:1000::/:/\n";
-    assert_eq!(["0", "1000", "7"].map(|uid| super::user_name(accounts, uid)), ["root", "node", ""]);
-}
