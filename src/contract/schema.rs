@@ -99,6 +99,10 @@ pub struct Service {
     /// User the service runs as when dl-entry is started as root, as `docker run --user` takes it.
     #[serde(default = "default_user")]
     pub user: String,
+    /// The service reads its files again on SIGHUP: they are rendered anew before it is passed on, and it is not where
+    /// that fails.
+    #[serde(default)]
+    pub reloads: bool,
     /// Notes for operators before the first start; shown by `explain`.
     #[serde(default)]
     pub doc: String,
