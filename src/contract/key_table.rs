@@ -230,7 +230,10 @@ mod tests {
     fn a_value_is_judged_where_the_table_says_what_it_may_be() {
         let table = Table::parse("key\t1\tnote\tvalue\nport\t+\t\tinteger 1 65535\nname\t+\tuse it\t\n").unwrap();
         assert_eq!(table.mistake_in("port", "0").as_deref(), Some("is outside of 1 to 65535"));
-        assert_eq!([("port", "80"), ("name", "x"), ("z", "x")].map(|(key, value)| table.mistake_in(key, value)), [None, None, None]);
+        assert_eq!(
+            [("port", "80"), ("name", "x"), ("z", "x")].map(|(key, value)| table.mistake_in(key, value)),
+            [None, None, None]
+        );
     }
 
     #[test]

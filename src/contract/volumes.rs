@@ -27,10 +27,13 @@ pub(super) fn is_writable(path: &Path) -> bool {
 /// The path as the kernel names it, as far as it exists.
 fn real(path: &Path) -> PathBuf {
     let known = path.ancestors().find_map(|ancestor| Some((ancestor, ancestor.canonicalize().ok()?)));
-    known.map_or_else(|| path.to_owned(), |(ancestor, real)| match path.strip_prefix(ancestor) {
-        Ok(rest) if rest != Path::new("") => real.join(rest),
-        _ => real,
-    })
+    known.map_or_else(
+        || path.to_owned(),
+        |(ancestor, real)| match path.strip_prefix(ancestor) {
+            Ok(rest) if rest != Path::new("") => real.join(rest),
+            _ => real,
+        },
+    )
 }
 
 /// Of the mounts above a path, the last of those at the longest place is seen (proc_pid_mountinfo(5)).

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use nix::fcntl::OFlag;
 use tokio::io::AsyncReadExt as _;
@@ -10,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use super::ClusterError;
 use crate::pid1::children::{Exit, Ladder, Running};
 use crate::pid1::spawn::Streams;
-use crate::plan::CommandLine;
+use crate::plan::{CommandLine, DEFAULT_PATH};
 use crate::tasks::Surroundings;
 
 /// More than this is not read of what a program says, bytes.
@@ -30,9 +31,23 @@ pub fn start<'a>(
     let mut environment = around.command.environment.clone();
     environment.retain(|(name, _)| !variables.iter().any(|(other, _)| other == name));
     environment.extend(variables.iter().cloned());
+    put_server_first(&mut environment, around.command);
     let command = CommandLine { argv, environment, working_directory: around.command.working_directory.clone() };
     let started = around.children.start(&command, streams, ladder, around.user);
     started.map_err(|error| ClusterError { status: error.status(), message: error.to_string() })
+}
+
+/// initdb and psql are those of the server, which may be in no folder of PATH.
+fn put_server_first(environment: &mut Vec<(OsString, OsString)>, server: &CommandLine) {
+    let Some(folder) = server.argv.first().and_then(|program| Path::new(program).parent()) else { return };
+    if folder.as_os_str().is_empty() {
+        return;
+    }
+    let path = environment.iter().position(|(name, _)| name == "PATH").map(|at| environment.swap_remove(at).1);
+    let mut folders = folder.as_os_str().to_owned();
+    folders.push(":");
+    folders.push(path.filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into()));
+    environment.push(("PATH".into(), folders));
 }
 
 /// Runs a program that reads `input`, to its end.
