@@ -902,7 +902,9 @@ impl Variable {
     /// All names that it may be given under.
     fn names(&self) -> impl Iterator<Item = &String> {
         let adopted = self.properties.iter().filter(|property| property.adopt).map(|property| &property.key);
-        std::iter::once(&self.name).chain(&self.aliases).chain(adopted)
+        // Two properties of one key, where the one or the other holds, are one name.
+        let keys: BTreeSet<&String> = adopted.collect();
+        std::iter::once(&self.name).chain(&self.aliases).chain(keys)
     }
 
     /// Never shown anywhere.
