@@ -9,6 +9,7 @@ mod contract {
     pub mod check;
     pub mod expression;
     pub mod fragments;
+    pub mod jar;
     pub mod java;
     mod schema;
     mod search_path;

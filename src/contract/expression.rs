@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use percent_encoding::utf8_percent_encode;
 use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
 
+use crate::contract::jar;
 use crate::contract::java;
 use crate::contract::search_path;
 use crate::contract::shortcut;
@@ -241,6 +242,13 @@ fn register_lookups(tera: &mut Tera) {
         let paths = texts(&kwargs.must_get("names")?).into_iter().map(|name| format!("{folder}/{name}"));
         Ok(paths.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap_or_default())
     });
+    tera.register_function("missing_classes", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        let (folder, classes): (&str, Value) = (kwargs.must_get("folder")?, kwargs.must_get("classes")?);
+        Ok(values(jar::missing_classes(folder.as_ref(), &texts(&classes)).into_iter()))
+    });
+    tera.register_function("file_names", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        Ok(values(file_names(kwargs.must_get::<&str>("folder")?.as_ref(), kwargs.must_get("pattern")?)?.into_iter()))
+    });
     tera.register_filter("line_value", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
         Ok(line_value(text, kwargs.must_get("key")?).unwrap_or_default())
     });
@@ -266,6 +274,16 @@ fn jar_version(folder: &std::path::Path, name: &str) -> Option<String> {
         version.split('.').all(|part| part.parse::<u32>().is_ok()).then_some(version)
     };
     files.filter_map(version).max_by_key(|version| version_key(version))
+}
+
+/// The names of a folder's files that a pattern matches, in order; none where it cannot be read.
+fn file_names(folder: &std::path::Path, pattern: &str) -> TeraResult<Vec<String>> {
+    let regex = regex_lite::Regex::new(pattern).map_err(|error| tera::Error::message(error.to_string()))?;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| regex.is_match(name));
+    names.sort();
+    Ok(names)
 }
 
 /// The value of the first line `KEY: VALUE` of a text, without quotes; an indented line belongs to another key.
