@@ -292,12 +292,16 @@ fn line_value(text: &str, key: &str) -> Option<String> {
     Some(value.replace(['"', '\''], "").trim().to_owned())
 }
 
-/// The entries of a map whose keys a pattern matches.
+/// The entries of a map whose keys a pattern matches, in their order; numbers count as such.
 fn entries_of(map: &Value, pattern: &str) -> TeraResult<Vec<(String, String)>> {
     let regex = regex_lite::Regex::new(pattern).map_err(|error| tera::Error::message(error.to_string()))?;
     let entries = map.as_map().into_iter().flatten();
     let texts = entries.map(|(key, value)| (key.to_string(), plain(value)));
-    Ok(texts.filter(|(key, _)| regex.is_match(key)).collect())
+    let mut texts: Vec<(String, String)> = texts.filter(|(key, _)| regex.is_match(key)).collect();
+    if texts.iter().all(|(key, _)| key.parse::<u64>().is_ok()) {
+        texts.sort_by_key(|(key, _)| key.parse::<u64>().ok());
+    }
+    Ok(texts)
 }
 
 /// Nodes separated by commas, semicolons or blanks as URLs: `host`, `host/path` and URLs as they are.

@@ -79,7 +79,7 @@ pub struct Service {
     /// One line.
     #[serde(default)]
     pub summary: String,
-    /// The program and its arguments; an argument that comes out empty is left out.
+    /// The program and its arguments; an argument that comes out empty is left out, unless it is an item of a list.
     #[serde(default)]
     pub command: Vec<Argument>,
     /// Variables with these prefixes belong to the service: an unknown one is probably misspelt.
