@@ -11,11 +11,13 @@ mod contract {
     pub mod fragments;
     pub mod jar;
     pub mod java;
+    pub mod properties;
     mod schema;
     mod search_path;
     mod shortcut;
     pub mod shorthand;
     mod types;
+    pub mod uses;
 
     pub use self::schema::*;
     pub use self::types::{Text, mistake_in_type};
@@ -40,7 +42,6 @@ use std::path::{Path, PathBuf};
 
 use contract::Contract;
 use contract::check::Package;
-use contract::expression::Expressions;
 use contract::fragments::Fragment;
 use serde_json::Value;
 
@@ -65,7 +66,7 @@ fn main() {
                 complaints.extend(contract::check::mistakes(package));
                 let unused = contract::check::unused(package);
                 complaints.extend(unused.map(|file| format!("{}:1: nothing uses {file}", sources[0].0)));
-                embed(&mut embedded, &name, &data, &uses(&contract), &paths);
+                embed(&mut embedded, &contract, &data, &files, &paths);
             }
             Err(error) => complaints.push(format!("{path}: {error}")),
         }
@@ -157,24 +158,41 @@ fn shared_fragments(root: &Path, complaints: &mut Vec<String>) -> BTreeMap<Strin
 
 /// Rust for the names each `let` is worked out from.
 fn uses(contract: &Contract) -> String {
-    let mut expressions = Expressions::default();
-    let mut code = String::new();
-    for derived in &contract.derived {
-        let used: BTreeSet<String> =
-            expressions.variables(&derived.expression()).unwrap_or_default().into_iter().collect();
-        write!(code, "({:?}, &{:?}), ", derived.name, Vec::from_iter(used)).expect("a String takes it");
-    }
-    code
+    let sorted =
+        |(name, used): (String, Vec<String>)| format!("({name:?}, &{:?}), ", Vec::from_iter(BTreeSet::from_iter(used)));
+    contract::uses::uses_of(contract).into_iter().map(sorted).collect()
 }
 
-fn embed(code: &mut String, name: &str, contract: &Value, uses: &str, files: &BTreeMap<String, PathBuf>) {
+fn embed(
+    code: &mut String,
+    contract: &Contract,
+    data: &Value,
+    texts: &BTreeMap<String, (String, String)>,
+    paths: &BTreeMap<String, PathBuf>,
+) {
     // Only the fields that were written: reading them takes a third of the time of all fields.
-    let json = contract.to_string();
-    writeln!(code, "    Embedded {{ name: {name:?}, contract: {json:?}, uses: &[{uses}], files: &[")
-        .expect("a String takes it");
-    for (file, path) in files {
-        writeln!(code, "        ({file:?}, include_str!({:?})),", path.display().to_string())
-            .expect("a String takes it");
+    let (name, json, uses) = (&contract.service.name, data.to_string(), uses(contract));
+    let (mut files, mut originals, mut reads) = (String::new(), String::new(), String::new());
+    for (file, path) in paths {
+        let included = format!("({file:?}, include_str!({:?})), ", path.display().to_string());
+        if !file.ends_with(".tera") {
+            files.push_str(&included);
+            continue;
+        }
+        let text = contract.with_properties(file, &texts[file].1);
+        if text == texts[file].1 {
+            files.push_str(&included);
+        } else {
+            files.push_str(&format!("({file:?}, {text:?}), "));
+            originals.push_str(&included);
+        }
+        let names = Vec::from_iter(contract::uses::read_by(&text)).join("\n");
+        reads.push_str(&format!("({file:?}, {names:?}), "));
     }
-    code.push_str("    ] },\n");
+    writeln!(
+        code,
+        "    Embedded {{ name: {name:?}, contract: {json:?}, uses: &[{uses}], files: &[{files}], originals: &[{originals}], \
+         reads: &[{reads}] }},"
+    )
+    .expect("a String takes it");
 }

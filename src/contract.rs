@@ -9,6 +9,7 @@ pub mod fragments;
 pub mod jar;
 pub mod java;
 pub mod key_table;
+pub mod properties;
 pub mod registry;
 mod schema;
 mod search_path;

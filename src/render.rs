@@ -16,6 +16,7 @@ use tera::{Context, Filter, Kwargs, State, Tera, TeraResult};
 
 use crate::contract::expression::{Expressions, each_parts, register};
 use crate::contract::key_table::{Table, Verdict};
+use crate::contract::properties::{Destination, Origin};
 use crate::contract::registry::Package;
 use crate::contract::uses;
 use crate::contract::{Contract, File, Group, UnknownKey, Variable};
@@ -277,22 +278,18 @@ impl<'a> Renderer<'a> {
     /// The variables that somebody has set and whose values are in this file, directly or through values worked out
     /// from them: what an operator who mounts a file of their own has set in vain.
     fn given_variables_of(&self, job: &Job) -> Vec<String> {
-        let printed = self.tera.get_template_variables(&job.file.template).unwrap_or_default();
-        let sources = uses::sources(&self.package.uses, printed.into_iter().map(str::to_owned).collect());
+        let read = self.package.read_by(&job.file.template).map(str::to_owned).collect();
+        let sources = uses::sources(&self.package.uses, read);
         let grouped = self.grouped_keys(job, &sources);
         let mut names: BTreeSet<&String> = job.additions.values().map(|addition| &addition.variable).collect();
         let given = self.settings.settings.iter().filter(|one| is_given(one));
         names.extend(given.filter(|one| sources.contains(&one.key) || grouped.contains(&one.key)).map(|one| &one.name));
-        let printed = self.settings.additions.iter().filter(|(place, _)| self.prints(job, &sources, place));
+        let printed = self.settings.additions.iter().filter(|(place, _)| sources.contains(&name_of_place(place)));
         names.extend(printed.flat_map(|(_, additions)| additions.values().map(|addition| &addition.variable)));
         names.into_iter().cloned().collect()
     }
 
-    fn source(&self, job: &Job) -> &'a str {
-        self.package.files.get(&job.file.template).map(String::as_str).unwrap_or_default()
-    }
-
-    /// Keys of the settings of groups that the template prints: of the file's own item, or of all.
+    /// Keys of the settings of groups that the template reads: of the file's own item, or of all.
     fn grouped_keys(&self, job: &Job, sources: &HashSet<String>) -> HashSet<String> {
         let mut keys = HashSet::new();
         for group in &self.package.contract.groups {
@@ -301,24 +298,13 @@ impl<'a> Renderer<'a> {
                 _ if sources.contains(&group.key) => names_of(job.context, group),
                 _ => continue,
             };
-            let printed = |variable: &&Variable| {
-                self.source(job).contains(&format!("{}.{}", group.name, Group::key_of(variable)))
-            };
-            for variable in group.variables.iter().filter(printed) {
+            let read = |variable: &&Variable| sources.contains(&format!("{}.{}", group.name, Group::key_of(variable)));
+            for variable in group.variables.iter().filter(read) {
                 let key = |name: &String| format!("{}{name}_{}", group.prefix, variable.name).to_lowercase();
                 keys.extend(names.iter().map(key));
             }
         }
         keys
-    }
-
-    /// Whether the template prints a passthrough's entries.
-    fn prints(&self, job: &Job, sources: &HashSet<String>, place: &str) -> bool {
-        match place.split('.').collect::<Vec<_>>()[..] {
-            [key] => sources.contains(key),
-            [group, .., field] => self.source(job).contains(&format!("{group}.{field}")),
-            [] => false,
-        }
     }
 
     /// Of the variables set whose values are in this file, those that hold `value`; all of them where it is nobody's
@@ -376,31 +362,36 @@ impl<'a> Renderer<'a> {
         same.max_by_key(|(place, ..)| of_item(place)).map(|(.., one)| one)
     }
 
-    /// The owner of the template's line of `key`, rendered or not; none if it contains no variable.
+    /// The owner of the file's line of `key`, printed or not; none if it is no property.
     fn owner(&self, job: &Job, key: &str) -> Option<Owner> {
-        let after_key = |line: &'a str| line.strip_prefix(key)?.trim_start().strip_prefix('=');
-        let values = self.source(job).lines().filter_map(after_key).map(str::trim);
-        let lone = |value: &&str| value.starts_with("{{") && value.ends_with("}}") && value.matches("{{").count() == 1;
-        let expression = values.into_iter().find(lone)?.to_owned();
-        let name = expression.trim_matches(['{', '}']).split('|').next()?.trim();
-        if let Some(variable) = self.declared(job, name) {
-            return Some(Owner { expression, variables: vec![variable], alone: true });
-        }
-        let sources = uses::sources(&self.package.uses, HashSet::from([name.to_owned()]));
         let contract: &Contract = &self.package.contract;
-        let used = contract.variables.iter().filter(|variable| sources.contains(&*contract.key_of(variable)));
-        let variables: Vec<String> = used.map(|variable| variable.name.clone()).collect();
-        (!variables.is_empty()).then_some(Owner { expression, variables, alone: false })
+        let of_file = |one: &Destination| contract.file_of(*one).is_some_and(|file| file.template == job.file.template);
+        let mut all = contract.destinations().filter(|one| one.property.key == key).filter(of_file);
+        let first = all.next()?;
+        let file = contract.file_of(first)?;
+        let holds = |one: &Destination| {
+            one.conditions(file).all(|when| self.expressions.holds(when, job.context).unwrap_or(false))
+        };
+        let one = if holds(&first) { first } else { all.find(holds).unwrap_or(first) };
+        let (variables, alone) = self.variables_of(job, one.origin);
+        let expression = one.expression(contract, file);
+        (!variables.is_empty()).then_some(Owner { expression, variables, alone })
     }
 
-    /// The variable whose value a template has as `name`.
-    fn declared(&self, job: &Job, name: &str) -> Option<String> {
+    /// The variables that a property's value is from, and whether it is the value of one.
+    fn variables_of(&self, job: &Job, origin: Origin) -> (Vec<String>, bool) {
+        let name = match (origin, &job.item) {
+            (Origin::Variable(variable), _) => return (vec![variable.name.clone()], true),
+            (Origin::OfGroup(group, variable), Some((_, item))) => {
+                return (vec![format!("{}{}_{}", group.prefix, item.to_uppercase(), variable.name)], true);
+            }
+            (Origin::OfGroup(..), None) => return (vec![], false),
+            (Origin::Derived(derived), _) => derived.name.clone(),
+        };
         let contract: &Contract = &self.package.contract;
-        if let (Some((group, item)), Some((_, field))) = (&job.item, name.split_once('.')) {
-            let variable = group.variables.iter().find(|variable| Group::key_of(variable) == field)?;
-            return Some(format!("{}{}_{}", group.prefix, item.to_uppercase(), variable.name));
-        }
-        contract.variables.iter().find(|variable| contract.key_of(variable) == name).map(|one| one.name.clone())
+        let sources = uses::sources(&self.package.uses, HashSet::from([name]));
+        let used = contract.variables.iter().filter(|variable| sources.contains(&*contract.key_of(variable)));
+        (used.map(|variable| variable.name.clone()).collect(), false)
     }
 
     // --- keys -----------------------------------------------------------------------------------------------------
@@ -529,6 +520,14 @@ impl<'a> Renderer<'a> {
 
 fn is_given(setting: &Setting) -> bool {
     !matches!(setting.source, Source::Default | Source::Unset)
+}
+
+/// What templates call the additions of a place: `catalog.lake.properties` is `catalog.properties`.
+fn name_of_place(place: &str) -> String {
+    match (place.split_once('.'), place.rsplit_once('.')) {
+        (Some((group, _)), Some((_, field))) => format!("{group}.{field}"),
+        _ => place.to_owned(),
+    }
 }
 
 /// The items of a group, in lower case.

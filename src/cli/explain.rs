@@ -44,7 +44,8 @@ pub fn explain(package: &Package, settings: &Settings, secrets: &Path, wanted: O
 
 fn is_called(variable: &Variable, wanted: &str) -> bool {
     let file = wanted.strip_suffix("_FILE").filter(|_| variable.takes_file()).unwrap_or(wanted);
-    [wanted, file].iter().any(|name| variable.name == *name || variable.aliases.iter().any(|alias| alias == name))
+    let called = |name: &str| variable.name == name || variable.aliases.iter().any(|alias| alias == name);
+    called(wanted) || called(file) || variable.properties.iter().any(|property| property.key == wanted)
 }
 
 /// The text while it is written.
@@ -138,6 +139,10 @@ impl Explanation<'_> {
             let file = self.secrets.join(name.to_lowercase());
             self.line(format_args!("    also:       {name}_FILE, or the file {}", file.display()));
         }
+        if !variable.properties.is_empty() {
+            let keys: Vec<&str> = variable.properties.iter().map(|property| property.key.as_str()).collect();
+            self.line(format_args!("    key:        {}", keys.join(", ")));
+        }
         if !variable.aliases.is_empty() {
             self.line(format_args!("    old names:  {}", variable.aliases.join(", ")));
         }
@@ -159,7 +164,7 @@ impl Explanation<'_> {
         let contract: &Contract = &self.package.contract;
         let names = uses::reach(&self.package.uses, contract.key_of(variable).into_owned());
         let uses = |text: &str| match group {
-            Some(group) => has_word(text, &format!("{}.{}", group.name, Group::key_of(variable))),
+            Some(_) => false,
             None => Expressions::default().variables(text).is_ok_and(|used| !used.is_disjoint(&names)),
         };
         let mut places: Vec<String> = Vec::new();
@@ -169,8 +174,10 @@ impl Explanation<'_> {
         if contract.service.command.iter().any(|argument| argument_texts(argument).any(|text| uses(&text))) {
             places.push("the command line".into());
         }
-        let template = |file: &File| self.package.files.get(&file.template).map(String::as_str).unwrap_or_default();
-        let files = contract.files.iter().filter(|file| uses(template(file)) || uses(&file.path));
+        let own = group.map(|group| format!("{}.{}", group.name, Group::key_of(variable)));
+        let read = |name: &str| own.as_ref().map_or_else(|| names.contains(name), |own| own == name);
+        let reads = |file: &File| self.package.read_by(&file.template).any(read);
+        let files = contract.files.iter().filter(|file| reads(file) || uses(&file.path));
         let path = |file: &File| {
             let mut context = self.settings.context.clone();
             // Any one of them.
@@ -182,12 +189,6 @@ impl Explanation<'_> {
         places.dedup();
         if places.is_empty() { "defaults, rules and start-up of other settings".into() } else { places.join(", ") }
     }
-}
-
-/// Whether `word` is in `text`, and not only the beginning of a longer one.
-fn has_word(text: &str, word: &str) -> bool {
-    let ends = |after: &str| !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    text.match_indices(word).any(|(start, _)| ends(&text[start + word.len()..]))
 }
 
 fn default(variable: &Variable) -> String {

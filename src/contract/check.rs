@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::contract::expression::{Expressions, condition_template, each_parts};
+use crate::contract::properties::{KEYED, Origin, place};
 use crate::contract::{Argument, Contract, File, Group, Http, RefusedTables, S3, Variable};
 
 const FORMATS: [&str; 12] = [
@@ -98,6 +99,7 @@ impl<'a> Checker<'a> {
         self.check_variables();
         self.check_texts();
         self.check_files();
+        self.check_properties();
         self.complaints
     }
 
@@ -288,6 +290,7 @@ impl<'a> Checker<'a> {
             let formats = FORMATS.join(", ");
             self.complain(place, &format!("{place}: unknown format {:?}; accepted: {formats}", file.format));
         }
+        self.check_sections(file, &items);
         if let Some(keys) = &file.keys {
             let conditions = keys.unknown_when.iter().chain(&keys.error_when);
             conditions.for_each(|when| self.condition(place, when, &items));
@@ -302,7 +305,42 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Their lines are made, so that nothing is wrong with those where nothing is wrong here.
+    fn check_properties(&mut self) {
+        let contract = self.package.contract;
+        for one in contract.destinations() {
+            let Some(file) = contract.file_of(one) else { continue };
+            let key = one.property.key.as_str();
+            let item = file.each.as_deref().and_then(each_parts).map(|(item, _)| item);
+            let items: Vec<&str> = item.filter(|_| matches!(one.origin, Origin::OfGroup(..))).into_iter().collect();
+            self.expression(key, &one.expression(contract, file), &items);
+            for condition in one.own_conditions() {
+                self.condition(key, condition, &item.into_iter().collect::<Vec<_>>());
+            }
+            let template = self.package.files.get(&file.template);
+            if template.is_some_and(|(_, text)| !text.lines().any(|line| place(line).is_some())) {
+                self.complain(key, &format!("the property {key}: {} says nowhere {{{{ properties }}}}", file.template));
+            }
+        }
+    }
+
+    fn check_sections(&mut self, file: &File, items: &[&str]) {
+        for condition in file.sections.iter().filter_map(|section| section.when.as_ref()) {
+            self.condition(&file.template, condition, items);
+        }
+        let text = self.package.files.get(&file.template).map(|(_, text)| text.as_str()).unwrap_or_default();
+        let named = |name: &str| file.sections.iter().any(|section| section.name.as_deref() == Some(name));
+        for name in text.lines().filter_map(place).filter(|name| !name.is_empty() && !named(name)) {
+            self.complain(&file.template, &format!("{}: no section is called {name}", file.template));
+        }
+        if !file.sections.is_empty() && !KEYED.contains(&file.format.as_str()) {
+            self.complain(&file.template, &format!("{}: sections are for files of keys and values", file.template));
+        }
+    }
+
     fn check_template(&mut self, path: &str, text: &str, items: &[&str]) {
+        let own = |line: &str| if place(line).is_some() { "\n".to_owned() } else { format!("{line}\n") };
+        let text = &text.lines().map(own).collect::<String>();
         if reads_a_file(text) {
             self.complaints.push(format!("{path}: {READS_A_FILE}"));
         }
@@ -393,6 +431,33 @@ mod tests {
             mistake.starts_with("service.toml:6: a.tera: unknown format \"plan\"; accepted: properties, "),
             "{mistake}"
         );
+    }
+
+    #[test]
+    fn a_property_is_checked_with_its_file() {
+        let variable = "[[env]]\nname = \"A\"\ntype = \"int\"\ndoc = \"x\"\nproperty = \"a.b\"\n";
+        let file = "[[file]]\ntemplate = \"a.tera\"\npath = \"/a\"\nformat = \"properties\"\n";
+        let sound = format!("{variable}{file}");
+        let template = ("a.tera", "{{ properties }}\n");
+        assert_eq!(mistakes_of(&sound, &[template]), [""; 0]);
+        let when = sound.replace("\n[[file]]", "\nwhen = \"nothing\"\n[[file]]");
+        let section = sound + "[[file.section]]\nkeys = [\"a.\"]\nwhen = \"nothing\"\n";
+        for (text, template, mistake) in [
+            (&section, template, "service.toml:16: a.tera: no variable is called nothing"),
+            (&when, template, "service.toml:10: a.b: no variable is called nothing"),
+            (
+                &when.replace("nothing", "a"),
+                ("a.tera", ""),
+                "service.toml:9: the property a.b: a.tera says nowhere {{ properties }}",
+            ),
+            (
+                &when.replace("nothing", "a"),
+                ("a.tera", "{{ properties }}\n{{ properties.b }}"),
+                "service.toml:12: a.tera: no section is called b",
+            ),
+        ] {
+            assert_eq!(mistakes_of(text, &[template]), [mistake]);
+        }
     }
 
     #[test]

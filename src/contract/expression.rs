@@ -128,6 +128,9 @@ pub fn register(tera: &mut Tera) {
     tera.register_filter("bytes", |bytes: u64, _: Kwargs, _: &State| value::show_bytes(bytes));
     tera.register_filter("mebibytes", |bytes: u64, _: Kwargs, _: &State| bytes / (1 << 20));
     tera.register_filter("duration", |millis: u64, _: Kwargs, _: &State| value::show_duration(millis));
+    tera.register_filter("duration_postgresql", |millis: u64, _: Kwargs, _: &State| {
+        value::show_postgresql_duration(millis)
+    });
     tera.register_filter("duration_iso", |millis: u64, _: Kwargs, _: &State| show_iso_duration(millis));
     tera.register_filter("seconds", |millis: u64, _: Kwargs, _: &State| millis.div_ceil(1000));
     tera.register_filter("since", |version: Value, kwargs: Kwargs, _: &State| -> TeraResult<bool> {

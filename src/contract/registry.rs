@@ -30,7 +30,12 @@ struct Embedded {
     /// The contract as JSON, which is quicker to read than TOML.
     contract: &'static str,
     uses: &'static [(&'static str, &'static [&'static str])],
+    /// Templates with their properties as lines, and tables.
     files: &'static [(&'static str, &'static str)],
+    /// Templates with properties, as they were written.
+    originals: &'static [(&'static str, &'static str)],
+    /// The names that each template reads, one a line.
+    reads: &'static [(&'static str, &'static str)],
 }
 
 /// A contract and the files that belong to it, by file name.
@@ -41,6 +46,15 @@ pub struct Package {
     pub text: Cow<'static, str>,
     pub files: BTreeMap<String, String>,
     pub uses: uses::Uses,
+    /// The names that each template reads, one a line.
+    reads: BTreeMap<String, Cow<'static, str>>,
+}
+
+impl Package {
+    /// The names that a template reads.
+    pub fn read_by(&self, template: &str) -> impl Iterator<Item = &str> {
+        self.reads.get(template).into_iter().flat_map(|names| names.lines())
+    }
 }
 
 /// Why a service cannot be had.
@@ -153,9 +167,14 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
             let contract = contract.written_out();
             let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
             let uses = embedded.uses.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect();
-            Ok(Package { contract, text: embedded.contract.into(), files, uses })
+            let reads =
+                embedded.reads.iter().map(|(name, names)| ((*name).to_owned(), Cow::Borrowed(*names))).collect();
+            Ok(Package { contract, text: embedded.contract.into(), files, uses, reads })
         }
         (embedded, Some(Addition { contract: addition, text: own_text, files: added_files })) => {
+            // An addition may have properties for a template that is built in.
+            let originals = embedded.map_or(&[][..], |embedded| embedded.originals);
+            files.extend(originals.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
             files.extend(added_files);
             let base = embedded
                 .map_or(Ok(Value::Null), |embedded| serde_json::from_str(embedded.contract))
@@ -175,7 +194,14 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
                 return Err(CatalogueError::Mistaken { mistakes });
             }
             let uses = uses::uses_of(&contract);
-            Ok(Package { contract, text: text.into(), files, uses })
+            let mut reads = BTreeMap::new();
+            for template in contract.files.iter().map(|file| &file.template) {
+                let Some(text) = files.get_mut(template) else { continue };
+                *text = contract.with_properties(template, text).into_owned();
+                let names = Vec::from_iter(uses::read_by(text)).join("\n");
+                reads.insert(template.clone(), names.into());
+            }
+            Ok(Package { contract, text: text.into(), files, uses, reads })
         }
     }
 }
@@ -293,6 +319,20 @@ mod tests {
         for path in [own.to_str().unwrap(), "../mine", ".", "..", ""] {
             assert!(matches!(find(path, &folder), Err(CatalogueError::Unknown { .. })), "{path:?}");
         }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn an_image_adds_a_property_to_a_template_that_is_built_in() {
+        let folder = std::env::temp_dir().join(format!("dl-entry-addition-{}", std::process::id()));
+        let own = folder.join("trino");
+        std::fs::create_dir_all(&own).unwrap();
+        let variable = "[[env]]\nname = \"TRINO_OWN\"\ntype = \"int\"\nproperty = \"own.key\"\ndoc = \"x\"\n";
+        std::fs::write(own.join("service.toml"), variable).unwrap();
+        let package = find("trino", &folder).unwrap();
+        let text = &package.files["config.properties.tera"];
+        assert!(text.contains("{% if own is defined %}own.key={{ own }}\n{% endif %}"), "{text}");
+        assert!(package.read_by("config.properties.tera").any(|name| name == "own"));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

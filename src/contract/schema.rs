@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::contract::fragments::Include;
+use crate::contract::properties::{Property, one_or_more};
 use crate::contract::shorthand::{keys_by_form, one_or_choices};
 use crate::contract::types::Text;
 
@@ -214,6 +215,13 @@ pub struct Variable {
     /// The accepted values in words.
     pub accepted: Option<String>,
     pub min_length: Option<usize>,
+    /// The key of the service's own files that this variable is there for: its value is printed there, and a
+    /// passthrough of the key is taken for the variable. Or `{ key = "…", file = "…", when = "…", print = "…", value =
+    /// "…", adopt = false }`, or a list of those.
+    #[serde(default, rename = "property", deserialize_with = "one_or_more")]
+    pub properties: Vec<Property>,
+    /// Condition: without it, the keys are left out of their files.
+    pub when: Option<String>,
     /// Port of a `hostport` that names none.
     pub port: Option<u16>,
     /// `file`, `directory` or `pem`: what must be at a path.
@@ -229,8 +237,8 @@ pub struct Variable {
     pub required_if: Option<String>,
     /// Why it is required, and what to do: shown when it is missing.
     pub hint: Option<String>,
-    /// Old or foreign names, and the key of the service's own files that this variable is there for: a passthrough of
-    /// the key is taken for the variable.
+    /// Old or foreign names. A key of the service's own files that the variable is there for without being printed as
+    /// its `property` is one, too: a passthrough of the key is taken for the variable.
     #[serde(default)]
     pub aliases: Vec<String>,
     /// Never shown. Implied by the type `secret`.
@@ -384,6 +392,11 @@ pub struct Derived {
     /// The result is a secret.
     #[serde(default)]
     pub secret: bool,
+    /// The keys of the service's own files that it is printed at, as those of a variable.
+    #[serde(default, rename = "property", deserialize_with = "one_or_more")]
+    pub properties: Vec<Property>,
+    /// Condition: without it, the keys are left out of their files.
+    pub when: Option<String>,
 }
 
 /// `"name"` or `{ name = "name", when = "condition" }`.
@@ -467,6 +480,38 @@ pub struct File {
     pub extend: Option<String>,
     /// Table of keys beside the contract, and the expression of the version to look up in it.
     pub keys: Option<Keys>,
+    /// How the values of properties are written.
+    #[serde(default)]
+    pub print: Print,
+    /// Properties that stand together, or not at all.
+    #[serde(default, rename = "section")]
+    pub sections: Vec<Section>,
+}
+
+/// How values are written in a file: filters of `expression`, separators and words.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Print {
+    /// Filter for `datasize`, `jvmsize` and `bytes`: `datasize`, `jvmsize`, `bytes`, `mebibytes`.
+    pub size: Option<String>,
+    /// Filter for `duration`: `duration`, `duration_iso`, `duration_postgresql`, `seconds`.
+    pub duration: Option<String>,
+    /// The text between the items of a list: a comma unless given.
+    pub list: Option<String>,
+    /// The words for true and false.
+    pub boolean: Option<[String; 2]>,
+}
+
+/// Properties of a file by the beginnings of their keys.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Section {
+    /// The template prints them as `{{ properties.NAME }}`; without one, among the others.
+    pub name: Option<String>,
+    /// Beginnings of keys.
+    pub keys: Vec<String>,
+    /// Condition: without it, none of them is printed.
+    pub when: Option<String>,
 }
 
 fn default_file_mode() -> String {
@@ -746,7 +791,7 @@ impl Contract {
         let absent = [("name", name.is_empty()), ("summary", summary.is_empty()), ("command", command.is_empty())];
         let absent = absent.into_iter().filter(|(_, absent)| *absent);
         mistakes.extend(absent.map(|(field, _)| ("[service]".to_owned(), format!("[service] needs `{field}`"))));
-        let names = self.variables.iter().flat_map(|variable| std::iter::once(&variable.name).chain(&variable.aliases));
+        let names = self.variables.iter().flat_map(Variable::names);
         mistakes.extend(
             twice(names.chain(self.alias.keys()).cloned())
                 .map(|name| (name.clone(), format!("the name {name} is used twice"))),
@@ -778,6 +823,7 @@ impl Contract {
         let patterns = self.forms.iter().filter(|(_, form)| regex_lite::Regex::new(&form.pattern).is_err());
         mistakes.extend(patterns.map(|(name, _)| (name.clone(), format!("form {name}: not a regular expression"))));
         mistakes.extend(self.unknown_members());
+        mistakes.extend(self.mistakes_in_properties());
         let targets = self.alias.iter().filter(|(_, target)| !self.declares(target));
         mistakes.extend(
             targets.map(|(old, target)| (old.clone(), format!("{old} stands for {target}, which nothing declares"))),
@@ -863,6 +909,12 @@ fn default_key(variable: &Variable, own: &str) -> String {
 }
 
 impl Variable {
+    /// All names that it may be given under.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let adopted = self.properties.iter().filter(|property| property.adopt).map(|property| &property.key);
+        std::iter::once(&self.name).chain(&self.aliases).chain(adopted)
+    }
+
     /// Never shown anywhere.
     pub fn is_secret(&self) -> bool {
         self.secret || self.kind == "secret"

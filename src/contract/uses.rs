@@ -1,6 +1,8 @@
-//! Which names of a contract are worked out from which others.
+//! Which names of a contract are worked out from which others, and which a template reads.
+//!
+//! Asked once, where a contract is built in or read; a start only looks them up.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Contract;
 use super::expression::Expressions;
@@ -12,6 +14,29 @@ pub(crate) fn uses_of(contract: &Contract) -> Uses {
     let mut expressions = Expressions::default();
     let mut used = |value: &str| expressions.variables(value).unwrap_or_default().into_iter().collect();
     contract.derived.iter().map(|derived| (derived.name.clone(), used(&derived.expression()))).collect()
+}
+
+/// The names that a template reads: settings, and `item.field` of what it goes over.
+pub(crate) fn read_by(template: &str) -> BTreeSet<String> {
+    let names = Expressions::default().variables(template).unwrap_or_default();
+    names.into_iter().chain(tags(template).flat_map(fields)).collect()
+}
+
+/// The insides of `{{ … }}` and `{% … %}`.
+fn tags(template: &str) -> impl Iterator<Item = &str> {
+    let inside = |part| {
+        let end = if template[part..].starts_with("{{") { "}}" } else { "%}" };
+        template[part + 2..].split(end).next()
+    };
+    let starts = template.match_indices('{').map(|(start, _)| start);
+    starts.filter(|start| template[start + 1..].starts_with(['{', '%'])).filter_map(inside)
+}
+
+/// Names with dots, outside of texts in quotes.
+fn fields(tag: &str) -> impl Iterator<Item = String> {
+    let plain = tag.split(['"', '\'']).step_by(2);
+    let words = plain.flat_map(|part| part.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.'));
+    words.filter(|word| word.contains('.') && !word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
 }
 
 /// A key, and every `let` that is worked out from it.
@@ -33,4 +58,16 @@ pub(crate) fn sources(uses: &Uses, mut names: HashSet<String>) -> HashSet<String
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_reads_what_its_tags_name_and_not_what_it_says_beside_them() {
+        let template = "a.b={{ one.x | default(value='no.y') }}\n{% if not two.z and three %}{# four.w #}{% endif %}";
+        let names: Vec<String> = read_by(template).into_iter().collect();
+        assert_eq!(names, ["one", "one.x", "three", "two", "two.z"]);
+    }
 }

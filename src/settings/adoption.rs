@@ -1,16 +1,17 @@
 //! A key of the service's own files that a variable is there for is that variable, however it is given: as
 //! `PREFIX<key>`, as a line of the extra block, or as a `-D` of java. So defaults, rules, waits and probes see it.
 //!
-//! A variable says which key it is there for by an alias that is the key. A reference (`${…}`) stays a line of the
-//! file, because what a variable says is never one.
+//! A variable says which key it is there for by its `property`, or by an alias that is the key where it is not printed
+//! as it is. A reference (`${…}`) stays a line of the file, because what a variable says is never one.
 
 use super::Loader;
 use super::passthrough::{key_of_native_name, passthrough_key};
+use crate::contract::properties::{Destination, Origin};
 use crate::contract::{Passthrough, Variable};
 use crate::report::Problem;
 use crate::value::{Value, ValueType, split_words};
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
     /// Finds the keys that variables are there for, before the variables are read.
     pub(super) fn adopt_keys(&mut self) {
         for passthrough in &self.contract.passthrough {
@@ -101,11 +102,18 @@ impl Loader<'_> {
     }
 
     /// The variable that is there for a key, where the passthrough is of the key's file.
-    fn owner_of(&self, passthrough: &Passthrough, key: &str) -> Option<&Variable> {
+    fn owner_of(&self, passthrough: &Passthrough, key: &str) -> Option<&'a Variable> {
+        let contract = self.contract;
+        let is_of_file =
+            |one: Destination| contract.file_of(one).is_some_and(|file| file.extend.as_ref() == Some(&passthrough.key));
+        let printed = contract.variables.iter().find(|variable| {
+            let mut of_key = variable.properties.iter().filter(|property| property.adopt && property.key == key);
+            of_key.any(|property| is_of_file(Destination { property, origin: Origin::Variable(variable) }))
+        });
         let starts = |one: &Passthrough| one.own.iter().any(|prefix| key.starts_with(prefix.as_str()));
-        let of_another = !passthrough.own.is_empty() || self.contract.passthrough.iter().any(starts);
-        let mut variables = self.contract.variables.iter().filter(|_| !of_another || starts(passthrough));
-        variables.find(|variable| variable.aliases.iter().any(|alias| alias == key))
+        let of_another = !passthrough.own.is_empty() || contract.passthrough.iter().any(starts);
+        let mut called = contract.variables.iter().filter(|_| !of_another || starts(passthrough));
+        printed.or_else(|| called.find(|variable| variable.aliases.iter().any(|alias| alias == key)))
     }
 }
 
@@ -133,6 +141,16 @@ mod tests {
         name = "DEMO_OPTIONS"
         type = "words"
         doc = "Options of java."
+        [[env]]
+        name = "DEMO_FSYNC"
+        type = "bool"
+        property = "fsync"
+        doc = "A key that any variable may be called like."
+        [[env]]
+        name = "DEMO_LOUD"
+        type = "bool"
+        property = { key = "log.loud", file = "log" }
+        doc = "A key of another file."
         [[passthrough]]
         key = "config"
         prefix = "DEMO_CONFIG__"
@@ -140,6 +158,15 @@ mod tests {
         literal = ["http."]
         options = ["DEMO_OPTIONS"]
         doc = "Any key."
+        [[file]]
+        template = "demo.properties.tera"
+        path = "/demo.properties"
+        format = "airlift"
+        extend = "config"
+        [[file]]
+        template = "log.properties.tera"
+        path = "/log.properties"
+        format = "properties"
     "#;
 
     fn run(pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
@@ -158,6 +185,22 @@ mod tests {
             assert_eq!(settings.context.get("port").and_then(tera::Value::as_u64), Some(9), "{pair:?}");
             assert!(!settings.additions["config"].contains_key("http.port"), "{pair:?}");
         }
+    }
+
+    #[test]
+    fn a_property_is_the_variable_in_the_passthrough_of_its_file_alone() {
+        for pair in [("DEMO_CONFIG__fsync", "off"), ("DEMO_EXTRA", "fsync = off")] {
+            let (settings, _) = run(&[pair]);
+            assert_eq!(settings.context.get("fsync").and_then(tera::Value::as_bool), Some(false), "{pair:?}");
+            assert!(settings.additions["config"].is_empty(), "{pair:?}");
+        }
+        let (settings, problems) = run(&[("DEMO_CONFIG__log.loud", "true"), ("fsync", "off")]);
+        assert!(settings.additions["config"].contains_key("log.loud"));
+        assert!(settings.context.get("loud").is_none() && settings.context.get("fsync").is_none());
+        assert_eq!(problems, [""; 0]);
+        // A name that no shell could export is nobody else's.
+        let (settings, _) = run(&[("log.loud", "true")]);
+        assert_eq!(settings.context.get("loud").and_then(tera::Value::as_bool), Some(true));
     }
 
     #[test]

@@ -47,8 +47,13 @@ impl Loader<'_> {
 
     pub(super) fn rename_aliases(&mut self) {
         let contract = self.contract;
+        let given_in = &self.given_in;
         let declared = contract.variables.iter().flat_map(|variable| {
-            variable.aliases.iter().map(move |alias| (alias.as_str(), variable.name.as_str(), variable.takes_file()))
+            let keys = variable.properties.iter().filter(|property| property.adopt).map(|property| &property.key);
+            // Without a dot or a dash, it may be the name of somebody else's variable.
+            let keys = keys.filter(|key| key.contains(['.', '-']) || given_in.contains_key(*key));
+            let names = variable.aliases.iter().chain(keys);
+            names.map(move |name| (name.as_str(), variable.name.as_str(), variable.takes_file()))
         });
         let of_groups = contract.alias.iter().map(|(old, new)| (old.as_str(), new.as_str(), self.takes_file(new)));
         let aliases: Vec<(String, String, bool)> =

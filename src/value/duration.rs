@@ -71,7 +71,16 @@ fn parse_iso_duration(text: &str) -> Option<f64> {
 
 /// Trino's and Go's spelling: `90s`, `2m`, `250ms`.
 pub fn show_duration(millis: u64) -> String {
-    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    shown(millis, "m")
+}
+
+/// PostgreSQL's spelling: `90s`, `2min`, `250ms`.
+pub fn show_postgresql_duration(millis: u64) -> String {
+    shown(millis, "min")
+}
+
+fn shown(millis: u64, minutes: &'static str) -> String {
+    let units = [("ms", 1), ("s", 1000), (minutes, 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     if millis == 0 {
         return "0s".into();
     }
@@ -105,6 +114,8 @@ mod tests {
         assert_eq!(duration("PT99999999999999999999S"), Err("is too long".into()));
         assert_eq!(duration("99999999999d"), Err("is too long".into()));
         assert_eq!(duration(""), Err("is not a duration".into()));
+        assert_eq!((show_duration(120_000), show_postgresql_duration(120_000)), ("2m".into(), "2min".into()));
+        assert_eq!((show_postgresql_duration(0), show_postgresql_duration(250)), ("0s".into(), "250ms".into()));
         let shown = ValueType::Duration { min: None, max: None }.parse("60").unwrap_err();
         assert_eq!(shown.accepted, "a duration with its unit: 60s, 2m, 1h30m or PT1M30S");
     }

@@ -14,7 +14,7 @@ use std::fmt;
 
 pub use self::address::{parse_port, url_mistake};
 pub use self::collection::split_words;
-pub use self::duration::{parse_duration, show_duration};
+pub use self::duration::{parse_duration, show_duration, show_postgresql_duration};
 pub use self::size::{parse_bytes, parse_datasize, parse_jvmsize, show_bytes, show_datasize, show_jvmsize};
 
 use self::address::{parse_host, parse_hostport, parse_url};
