@@ -8,4 +8,5 @@ mod java;
 mod minio;
 mod nessie;
 mod service;
+mod spark;
 mod trino;
