@@ -81,7 +81,7 @@ pub struct Service {
     /// One line.
     #[serde(default)]
     pub summary: String,
-    /// The program and its arguments; an argument that comes out empty is left out.
+    /// The program and its arguments; an argument that comes out empty is left out, unless it is an item of a list.
     #[serde(default)]
     pub command: Vec<Argument>,
     /// Variables with these prefixes belong to the service: an unknown one is probably misspelt.
@@ -93,6 +93,10 @@ pub struct Service {
     /// `docker run IMAGE minio server /data`.
     #[serde(default)]
     pub words: Vec<String>,
+    /// First words that ask for this service as `words` do, and stay among the arguments, as they say what it is to
+    /// do: `executor`. One that ends in `*` stands for every word that begins so.
+    #[serde(default)]
+    pub commands: Vec<String>,
     /// The command itself says where `arguments` go; otherwise they are put at its end.
     #[serde(default)]
     pub places_arguments: bool,
