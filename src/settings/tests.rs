@@ -415,7 +415,7 @@ fn a_secret_file_named_like_an_old_name_is_the_variables() {
     let contract = Contract::from_toml(contract).unwrap();
     let secrets = SecretFiles { directory: Some(folder.clone()), must_exist: true };
     let options = Options { secrets, ..options() };
-    let (settings, _) = load(&contract, &Environment::from_pairs::<&str, &str>([]), &options);
+    let (settings, _) = load(&contract, &Environment::from_pairs([("PATH", "/bin")]), &options);
     let roles = serde_json::to_value(settings.context.get("roles").unwrap()).unwrap();
     assert_eq!((&roles[0]["name"], &roles[0]["password"]), (&"app".into(), &"Xq7neutral3App".into()));
     std::fs::remove_dir_all(&folder).unwrap();
