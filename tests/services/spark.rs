@@ -65,7 +65,6 @@ impl Spark {
         service.set("JAVA_HOME", java_home().display()).set("SPARK_HOME", artifact("spark-4.1.2").display());
         service.set("SPARK_MODE", mode).set("SPARK_DATA_DIR", data.display()).set("SPARK_WEBUI_PORT", ui);
         service.set("SPARK_LOCAL_IP", "127.0.0.1").set("POD_IP", "127.0.0.1").set("SPARK_DAEMON_MEMORY", "256m");
-        // Java's names for who it is, as no name service answers for uid 1000 here.
         service.set("SPARK_DAEMON_JAVA_OPTS", "-XX:TieredStopAtLevel=1").set("SPARK_EXECUTOR_MEMORY", "512m");
         service.set("spark.ui.enabled", "false");
         Spark { service, ui }
