@@ -31,7 +31,7 @@ use crate::net::tls;
 use crate::pid1::children::Children;
 use crate::pid1::signals::{self, Signals};
 use crate::pid1::spawn;
-use crate::pid1::supervise::{self, Happened};
+use crate::pid1::supervise::{self, Handling, Happened};
 use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, TaskPhase, Wait};
 use crate::report::{self, Severity};
 use crate::secrets::Secrets;
@@ -54,9 +54,19 @@ const PROGRAM_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Asked<'a> {
     /// `None`: `DL_SERVICE`, or the image's own.
     pub service: Option<&'a str>,
-    /// Become the service instead of supervising it.
-    pub exec: bool,
+    pub end: End,
     pub arguments: &'a [OsString],
+}
+
+/// How far a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// To the end of the service, supervised; to its start where `DL_EXEC` says so.
+    OfService,
+    /// To its start: the service takes our place.
+    Replaced,
+    /// Only until its data is there; with `new` none may be there before.
+    WithData { new: bool },
 }
 
 /// Runs the image's service to its end.
@@ -85,12 +95,13 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
     tell(&prepared, fallback.as_deref());
     let identity = identity(&prepared.package.contract.service.user)?;
     let health = Health::since(begun, &plan.service, &prepared.secrets);
-    let exec = asked.exec || own.exec;
-    refuse_low_ports(&prepared, plan, !exec)?;
+    let exec = asked.end == End::Replaced || asked.end == End::OfService && own.exec;
+    let served = asked.end == End::OfService && !exec;
+    refuse_low_ports(&prepared, plan, served)?;
     health.set_phase(Phase::Rendering);
-    let listener = match exec {
-        true => None,
-        false => health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?,
+    let listener = match served {
+        false => None,
+        true => health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?,
     };
     let early = Early::on(listener.as_ref(), &health);
     let written = write_plan(plan, &run_dir, identity.as_ref(), &|| early.answer());
@@ -110,11 +121,20 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
         children: &children,
         stopping: &stopping,
         held: RefCell::default(),
+        reload: &|| reload(&environment, &request, &run_dir, &command),
     };
     if exec {
         return Err(started.replaced(&mut signals));
     }
     drop(early);
+    if let End::WithData { new } = asked.end {
+        return block_on(async {
+            tokio::select! {
+                status = started.with_data(new, &mut signals) => status,
+                never = answer_names(names) => match never {},
+            }
+        });
+    }
     block_on(async {
         let serving = serve(listener, &health, &plan.ready, &listeners);
         tokio::select! {
@@ -151,18 +171,11 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
         supervise::adopt_orphans();
         let children = Children::default();
         let child = spawn(&command, &[], &user, &mut signals)?;
-        let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
+        let limit = Some(own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT));
+        let handling = Handling { ladder: &[], limit, reload: &|| true };
         tokio::select! {
             biased;
-            ended = supervise::supervise(
-                child,
-                &children,
-                &mut signals,
-                &[],
-                Some(limit),
-                &|_| {},
-                no_request,
-            ) => {
+            ended = supervise::supervise(child, &children, &mut signals, handling, &|_| {}, no_request) => {
                 Ok(ended.status(&own.stop_success))
             }
             never = answer_names(names) => match never {},
@@ -368,6 +381,36 @@ fn private_fallback(run_dir: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Evaluates the environment and its secret files once more, and writes what comes out. The files of before stay where
+/// anything is wrong. `true` for a service that reads none again: the signal is its own.
+fn reload(environment: &Environment, request: &Request, run_dir: &Path, command: &CommandLine) -> bool {
+    match reloaded(environment, request, run_dir, command) {
+        Ok(()) => true,
+        Err(failure) => {
+            tracing::error!("SIGHUP is not passed on, and nothing has changed: {}", failure.text);
+            false
+        }
+    }
+}
+
+fn reloaded(
+    environment: &Environment,
+    request: &Request,
+    run_dir: &Path,
+    command: &CommandLine,
+) -> Result<(), Failure> {
+    let prepared = prepare(environment, request)?;
+    if !prepared.package.contract.service.reloads {
+        return Ok(());
+    }
+    let plan = prepared.sound_plan()?;
+    write_plan(plan, run_dir, None, &|| {})?;
+    let rendered = plan.tasks.iter().try_for_each(|task| tasks::rendered(task, command));
+    rendered.map_err(|error| Failure::new(error.status(), error))?;
+    tracing::info!("SIGHUP received: {} files are rendered anew", plan.files.len());
+    Ok(())
+}
+
 fn drop_privileges(identity: Option<&Identity>, own: &Own) -> Result<Unprivileged, Failure> {
     let dropped = match identity {
         Some(identity) => {
@@ -463,6 +506,8 @@ struct Started<'a> {
     stopping: &'a Notify,
     /// Descriptors that tasks have the service hold.
     held: RefCell<Vec<OwnedFd>>,
+    /// Renders everything anew; whether the service should read it.
+    reload: &'a dyn Fn() -> bool,
 }
 
 impl Started<'_> {
@@ -478,8 +523,8 @@ impl Started<'_> {
         let request = async |probe: &HttpProbe, within| {
             self.listeners.ask(probe, within).await.map_err(|unmet| unmet.to_string())
         };
-        let (ladder, limit) = (&self.plan.stop, self.own.stop_timeout);
-        let supervised = supervise::supervise(child, self.children, signals, ladder, limit, &events, request);
+        let handling = Handling { ladder: &self.plan.stop, limit: self.own.stop_timeout, reload: self.reload };
+        let supervised = supervise::supervise(child, self.children, signals, handling, &events, request);
         tokio::pin!(supervised);
         // In this order: once a stop has begun, no task goes on and nothing becomes ready any more.
         let failed = tokio::select! {
@@ -500,6 +545,8 @@ impl Started<'_> {
     async fn until_startable(&self, signals: &mut Signals) -> Result<(), Failure> {
         stop_if_asked(signals)?;
         signals.forget();
+        let rendered = self.plan.tasks.iter().try_for_each(|task| tasks::rendered(task, self.command));
+        rendered.map_err(|error| Failure::new(error.status(), error))?;
         self.tasks_before_start(TaskPhase::BeforeStart, signals).await?;
         self.wait_for_dependencies(signals).await?;
         self.tasks_before_start(TaskPhase::AfterWaits, signals).await
@@ -535,6 +582,22 @@ impl Started<'_> {
             tracing::info!("{} received, {} is not started", signals::name(signal), self.plan.service);
             Failure::new(exit::of_signal(signal), "")
         })
+    }
+
+    /// Only what comes before the waits.
+    async fn with_data(&self, new: bool, signals: &mut Signals) -> Result<u8, Failure> {
+        if self.tasks_of(TaskPhase::BeforeStart).next().is_none() {
+            let complaint = format!("{} makes no data of its own before it starts", self.plan.service);
+            return Err(Failure::new(exit::USAGE, complaint));
+        }
+        supervise::adopt_orphans();
+        stop_if_asked(signals)?;
+        signals.forget();
+        for task in self.tasks_of(TaskPhase::BeforeStart).filter(|_| new) {
+            tasks::refuse_data(task).map_err(|error| Failure::new(error.status(), error))?;
+        }
+        self.tasks_before_start(TaskPhase::BeforeStart, signals).await?;
+        Ok(0)
     }
 
     /// Becomes the service once its dependencies answer; returns only where that fails.
