@@ -10,16 +10,20 @@ mod contract {
     mod entries;
     pub mod expression;
     pub mod fragments;
+    pub mod jar;
     pub mod java;
     pub mod properties;
     mod schema;
     mod search_path;
     mod shortcut;
     pub mod shorthand;
+    mod tasks;
     mod types;
     pub mod uses;
+    mod volumes;
 
     pub use self::schema::*;
+    pub use self::tasks::*;
     pub use self::types::{Text, mistake_in_type};
 }
 #[allow(dead_code)]

@@ -2,6 +2,7 @@
 //!
 //! Knows no contract: it is handed a command and a stop ladder. `sys` is the only module with `unsafe` code.
 
+pub mod children;
 pub(crate) mod proc;
 pub mod signals;
 pub mod spawn;

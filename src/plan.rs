@@ -4,12 +4,28 @@
 //! Nothing here acts and nothing here knows where a value came from. `contract` says what a plan is made from,
 //! `render` fills `Plan::files`, and `write`, `wait`, `supervise` and `health` each carry out their own part.
 
+macro_rules! debug_without_secrets {
+    ($type:ident { $($field:ident),* }) => {
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($type))$(.field(stringify!($field), &self.$field))*.finish_non_exhaustive()
+            }
+        }
+    };
+}
+
 pub mod buckets;
 pub mod build;
+mod tasks;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use self::tasks::{
+    Bucket, BucketPolicy, OnPartial, PostgresqlCluster, PostgresqlContents, PostgresqlDatabase, PostgresqlRole,
+    Reconcile, S3Buckets, Task, TaskPhase,
+};
 
 /// Everything one start of one service will do, in the order it will be done.
 #[derive(Debug)]
@@ -24,7 +40,7 @@ pub struct Plan {
     pub files: Vec<RenderedFile>,
     /// Dependencies that must answer before the service starts; all at once.
     pub waits: Vec<Wait>,
-    /// Native work done once the service answers (`Task::phase` says when).
+    /// Native work before and after the start (`Task::phases` says when).
     pub tasks: Vec<Task>,
     /// The service itself.
     pub command: CommandLine,
@@ -182,57 +198,12 @@ pub enum JsonExpectation {
 #[derive(Debug, Clone)]
 pub enum Probe {
     Http(HttpProbe),
-    Tcp { host: String, port: u16 },
-}
-
-/// Native work: the only service-specific code there is.
-#[derive(Debug, Clone)]
-pub enum Task {
-    /// Create buckets over the S3 API once the server has quorum; the service is not ready before.
-    S3Buckets(S3Buckets),
-}
-
-impl Task {
-    /// As a contract names it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Task::S3Buckets(_) => "s3-buckets",
-        }
-    }
-}
-
-/// The buckets to have, and where.
-#[derive(Debug, Clone)]
-pub struct S3Buckets {
-    /// `bucket` is `None`.
-    pub server: S3Target,
-    /// Answers once the server has write quorum.
-    pub quorum: HttpProbe,
-    pub buckets: Vec<Bucket>,
-    pub timeout: Duration,
-}
-
-/// One bucket. Existing ones are left as they are, but for versioning and policy where they are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bucket {
-    pub name: String,
-    pub policy: BucketPolicy,
-    pub versioning: bool,
-}
-
-/// Anonymous access, in the words of `mc anonymous set` and Bitnami's `MINIO_DEFAULT_BUCKETS`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BucketPolicy {
-    /// Nothing was asked for: an existing bucket keeps the policy it has, a new one is private.
-    Unset,
-    /// `none`, `private`: no anonymous access.
-    Private,
-    /// `download`, `readonly`, `read-only`: anyone may read.
-    Download,
-    /// `upload`, `writeonly`, `write-only`: anyone may write.
-    Upload,
-    /// `public`, `readwrite`, `read-write`: anyone may read and write.
-    Public,
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    /// A login.
+    Postgres(PostgresTarget),
 }
 
 /// Where a program is looked for when there is no PATH: Docker's own default.
@@ -264,15 +235,6 @@ pub enum StopAction {
     Http(HttpProbe),
 }
 
-macro_rules! debug_without_secrets {
-    ($type:ident { $($field:ident),* }) => {
-        impl std::fmt::Debug for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($type))$(.field(stringify!($field), &self.$field))*.finish_non_exhaustive()
-            }
-        }
-    };
-}
 debug_without_secrets!(PostgresTarget { servers, user, database, sslmode });
 debug_without_secrets!(S3Target { endpoint, region, bucket, path_style });
 debug_without_secrets!(HttpProbe { method, url, statuses, json, insecure_tls });

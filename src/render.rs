@@ -45,8 +45,8 @@ pub fn judge_additions(package: &Package, settings: &Settings) -> Vec<Problem> {
         let all = contexts(&renderer.expressions, &settings.context, file.when.as_ref(), file.each.as_ref());
         for context in all.unwrap_or_default() {
             let Ok(job) = renderer.job(file, &context) else { continue };
-            let keys: Vec<&str> = job.additions.keys().map(String::as_str).collect();
-            renderer.judge_keys(&job, &keys, None);
+            let entries = job.additions.iter().map(|(key, addition)| (key.as_str(), addition.value.as_str()));
+            renderer.judge_keys(&job, &entries.collect::<Vec<_>>(), None);
             renderer.judge_owned(&job, None);
         }
     }
@@ -163,8 +163,8 @@ impl<'a> Renderer<'a> {
             u32::from_str_radix(&file.mode, 8).map_err(|_| mistake(&file.template, "its mode is not octal".into()))?;
         let job = self.job(file, context)?;
         let proven = self.proven(&job)?;
-        let keys: Vec<&str> = proven.entries.iter().map(|(key, _)| key.as_str()).collect();
-        self.judge_keys(&job, &keys, Some(&proven));
+        let entries = proven.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        self.judge_keys(&job, &entries.collect::<Vec<_>>(), Some(&proven));
         self.judge_owned(&job, Some(&proven));
         let variables = self.given_variables_of(&job);
         let path = PathBuf::from(&job.path);
@@ -224,8 +224,10 @@ impl<'a> Renderer<'a> {
 
     /// The file's text, where it says what is meant.
     fn proven(&self, job: &Job) -> Result<Proven, Problem> {
+        let lead = self.lead(job)?;
         let (tokens, values) = self.pass(job, Mode::Tokens)?;
         let (text, again) = self.pass(job, Mode::Values)?;
+        let (tokens, text) = (format!("{lead}{tokens}"), format!("{lead}{text}"));
         let tokens = parsed(job.format, &tokens, &job.path)?;
         let own = tokens.iter().map(|entry| (put_back(&entry.key, &values), put_back(&entry.value, &values)));
         let (replaced, mut meant): (Vec<_>, Vec<_>) = own.partition(|(key, _)| job.additions.contains_key(key));
@@ -243,6 +245,20 @@ impl<'a> Renderer<'a> {
         let proven = Proven { text, entries, tokens, values };
         self.refuse_a_key_twice(job, &proven)?;
         Ok(proven)
+    }
+
+    /// The operator's own text that the file begins with. An empty line parts it from ours, whatever it ends with.
+    fn lead(&self, job: &Job) -> Result<String, Problem> {
+        let name = job.file.lead.as_deref().unwrap_or_default();
+        let text = Expressions::lookup(job.context, name);
+        let Some(text) = text.as_ref().and_then(|text| text.as_str()) else { return Ok(String::new()) };
+        job.format.parse(text).map_err(|error| {
+            let contract: &Contract = &self.package.contract;
+            let declared = contract.variables.iter().find(|variable| contract.key_of(variable) == name);
+            let variable = declared.map_or(name, |variable| &variable.name);
+            Problem::error(variable, format!("cannot be read: {error}")).accepted(format!("lines of {}", job.path))
+        })?;
+        Ok(format!("{text}\n\n"))
     }
 
     /// Readers differ on which of the two counts, and some stop; nobody means both.
@@ -436,7 +452,7 @@ impl<'a> Renderer<'a> {
         Some(Problem::warning(&addition.variable, message).accepted(format!("{names} instead")))
     }
 
-    fn judge_keys(&mut self, job: &Job, found: &[&str], proven: Option<&Proven>) {
+    fn judge_keys(&mut self, job: &Job, found: &[(&str, &str)], proven: Option<&Proven>) {
         let Some(keys) = &job.file.keys else { return };
         let Some(table) = self.tables.get(keys.table.as_str()) else { return };
         // Without a version, because its own variable is wrong, nothing can be said.
@@ -444,12 +460,13 @@ impl<'a> Renderer<'a> {
         let holds = |when: &String| self.expressions.holds(when, job.context).unwrap_or(true);
         let unknown = if keys.unknown_when.as_ref().is_none_or(holds) { keys.unknown } else { UnknownKey::Allowed };
         let unknown = if keys.error_when.as_ref().is_some_and(holds) { UnknownKey::Error } else { unknown };
-        let problems = found.iter().filter_map(|key| {
+        let problems = found.iter().filter_map(|(key, value)| {
             let verdict = table.judge(key, &version);
             if verdict == Verdict::Valid {
-                return None;
+                return self.judge_value(job, proven, key, table.mistake_in(key, value)?);
             }
-            let replacement = table.replacement(key, &version).filter(|new| found.contains(new));
+            let is_there = |new: &&str| found.iter().any(|(key, _)| key == new);
+            let replacement = table.replacement(key, &version).filter(is_there);
             match replacement {
                 Some(new) => Some(self.old_beside_new(job, proven, key, new, &version)),
                 None => self.judge_key(job, proven, table, unknown, &version, (key, verdict)),
@@ -457,6 +474,12 @@ impl<'a> Renderer<'a> {
         });
         let problems: Vec<Problem> = problems.collect();
         self.problems.extend(problems);
+    }
+
+    fn judge_value(&self, job: &Job, proven: Option<&Proven>, key: &str, mistake: String) -> Option<Problem> {
+        let setters = self.setters(job, proven, key);
+        let variable = if setters.is_empty() { format!("{key} in {}", job.path) } else { setters.join(", ") };
+        Some(Problem::error(variable, format!("sets {key}, which {mistake}")))
     }
 
     /// airlift stops where a key stands beside its old name.

@@ -6,7 +6,9 @@
 
 mod low_ports;
 
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,13 +28,14 @@ use crate::net::connect;
 use crate::net::http;
 use crate::net::listeners::Listeners;
 use crate::net::tls;
+use crate::pid1::children::Children;
 use crate::pid1::signals::{self, Signals};
 use crate::pid1::spawn;
-use crate::pid1::supervise::{self, Happened};
-use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, Wait};
+use crate::pid1::supervise::{self, Handling, Happened};
+use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, TaskPhase, Wait};
 use crate::report::{self, Severity};
 use crate::secrets::Secrets;
-use crate::tasks;
+use crate::tasks::{self, Surroundings, TaskError};
 use crate::threads;
 use crate::value::parse_duration;
 use crate::wait::{self, Progress};
@@ -51,9 +54,19 @@ const PROGRAM_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Asked<'a> {
     /// `None`: `DL_SERVICE`, or the image's own.
     pub service: Option<&'a str>,
-    /// Become the service instead of supervising it.
-    pub exec: bool,
+    pub end: End,
     pub arguments: &'a [OsString],
+}
+
+/// How far a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// To the end of the service, supervised; to its start where `DL_EXEC` says so.
+    OfService,
+    /// To its start: the service takes our place.
+    Replaced,
+    /// Only until its data is there; with `new` none may be there before.
+    WithData { new: bool },
 }
 
 /// Runs the image's service to its end.
@@ -82,12 +95,13 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
     tell(&prepared, fallback.as_deref());
     let identity = identity(&prepared.package.contract.service.user)?;
     let health = Health::since(begun, &plan.service, &prepared.secrets);
-    let exec = asked.exec || own.exec;
-    refuse_low_ports(&prepared, plan, !exec)?;
+    let exec = asked.end == End::Replaced || asked.end == End::OfService && own.exec;
+    let served = asked.end == End::OfService && !exec;
+    refuse_low_ports(&prepared, plan, served)?;
     health.set_phase(Phase::Rendering);
-    let listener = match exec {
-        true => None,
-        false => health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?,
+    let listener = match served {
+        false => None,
+        true => health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?,
     };
     let early = Early::on(listener.as_ref(), &health);
     let written = write_plan(plan, &run_dir, identity.as_ref(), &|| early.answer());
@@ -96,7 +110,7 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
     written.map_err(|failure| with_hint(failure, &own, &run_dir))?;
     let user = drop_privileges(identity.as_ref(), &own)?;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
-    let (stopping, listeners) = (Notify::new(), Listeners::default());
+    let (stopping, listeners, children) = (Notify::new(), Listeners::default(), Children::default());
     let started = Started {
         plan,
         command: &command,
@@ -104,12 +118,23 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
         own: &own,
         health: &health,
         listeners: &listeners,
+        children: &children,
         stopping: &stopping,
+        held: RefCell::default(),
+        reload: &|| reload(&environment, &request, &run_dir, &command),
     };
     if exec {
         return Err(started.replaced(&mut signals));
     }
     drop(early);
+    if let End::WithData { new } = asked.end {
+        return block_on(async {
+            tokio::select! {
+                status = started.with_data(new, &mut signals) => status,
+                never = answer_names(names) => match never {},
+            }
+        });
+    }
     block_on(async {
         let serving = serve(listener, &health, &plan.ready, &listeners);
         tokio::select! {
@@ -140,15 +165,17 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
     let (command, names) = with_identity(&command, &user, &own, own.exec, Path::new("/"))?;
     if own.exec {
         stop_if_asked(&mut signals)?;
-        return Err(failed_start(&spawn::replace(&command, &user)));
+        return Err(failed_start(&spawn::replace(&command, &[], &user)));
     }
     block_on(async {
         supervise::adopt_orphans();
-        let child = spawn(&command, &user, &mut signals)?;
-        let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
+        let children = Children::default();
+        let child = spawn(&command, &[], &user, &mut signals)?;
+        let limit = Some(own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT));
+        let handling = Handling { ladder: &[], limit, reload: &|| true };
         tokio::select! {
             biased;
-            ended = supervise::supervise(child, &mut signals, &[], Some(limit), &|_| {}, no_request) => {
+            ended = supervise::supervise(child, &children, &mut signals, handling, &|_| {}, no_request) => {
                 Ok(ended.status(&own.stop_success))
             }
             never = answer_names(names) => match never {},
@@ -178,13 +205,30 @@ pub fn wait(urls: &[String], timeout: Option<&str>, mut signals: Signals) -> Res
     wait::keep_secrets(urls, targets.as_deref().unwrap_or_default(), Secrets::of_this_run());
     let targets = targets.map_err(|error| Failure::new(error.status(), error))?;
     block_on(async {
-        match supervise::run_to_end(wait::wait_for_all(&targets, total, &|_| {}), &mut signals, &|_| {}).await {
+        let waiting = wait::wait_for_all(&targets, total, &|_| {});
+        match supervise::run_to_end(waiting, &Children::default(), &mut signals, None, &|_| {}).await {
             Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
             Ok(Err(pending)) => {
                 let set_by = if timeout.is_some() { "--timeout" } else { pending.set_by };
                 Err(Failure::new(pending.status(), wait::Pending { set_by, ..pending }))
             }
             Ok(Ok(())) => Ok(0),
+        }
+    })
+}
+
+/// `dl-entry post-bootstrap`: roles, databases and extensions in a new cluster.
+///
+/// # Errors
+/// What the server or the file says.
+pub fn post_bootstrap(file: &Path, mut signals: Signals) -> Result<u8, Failure> {
+    own_settings(&Environment::of_process())?;
+    log::set_phase("post-bootstrap");
+    block_on(async {
+        let work = tasks::postgresql::post_bootstrap::run(file);
+        match supervise::run_to_end(work, &Children::default(), &mut signals, None, &|_| {}).await {
+            Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
+            Ok(done) => done.map(|()| 0).map_err(|error| Failure::new(error.status(), error)),
         }
     })
 }
@@ -337,6 +381,36 @@ fn private_fallback(run_dir: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Evaluates the environment and its secret files once more, and writes what comes out. The files of before stay where
+/// anything is wrong. `true` for a service that reads none again: the signal is its own.
+fn reload(environment: &Environment, request: &Request, run_dir: &Path, command: &CommandLine) -> bool {
+    match reloaded(environment, request, run_dir, command) {
+        Ok(()) => true,
+        Err(failure) => {
+            tracing::error!("SIGHUP is not passed on, and nothing has changed: {}", failure.text);
+            false
+        }
+    }
+}
+
+fn reloaded(
+    environment: &Environment,
+    request: &Request,
+    run_dir: &Path,
+    command: &CommandLine,
+) -> Result<(), Failure> {
+    let prepared = prepare(environment, request)?;
+    if !prepared.package.contract.service.reloads {
+        return Ok(());
+    }
+    let plan = prepared.sound_plan()?;
+    write_plan(plan, run_dir, None, &|| {})?;
+    let rendered = plan.tasks.iter().try_for_each(|task| tasks::rendered(task, command));
+    rendered.map_err(|error| Failure::new(error.status(), error))?;
+    tracing::info!("SIGHUP received: {} files are rendered anew", plan.files.len());
+    Ok(())
+}
+
 fn drop_privileges(identity: Option<&Identity>, own: &Own) -> Result<Unprivileged, Failure> {
     let dropped = match identity {
         Some(identity) => {
@@ -397,8 +471,13 @@ fn failed_start(error: &spawn::SpawnError) -> Failure {
 }
 
 /// Starts the command; a signal that asks to end before it runs is what ends us.
-fn spawn(command: &CommandLine, user: &Unprivileged, signals: &mut Signals) -> Result<spawn::Child, Failure> {
-    spawn::spawn(command, user).map_err(|error| match (&error, stop_if_asked(signals)) {
+fn spawn(
+    command: &CommandLine,
+    held: &[OwnedFd],
+    user: &Unprivileged,
+    signals: &mut Signals,
+) -> Result<spawn::Child, Failure> {
+    spawn::spawn(command, held, user).map_err(|error| match (&error, stop_if_asked(signals)) {
         (spawn::SpawnError::Asked, Err(asked)) => asked,
         _ => failed_start(&error),
     })
@@ -421,24 +500,31 @@ struct Started<'a> {
     own: &'a Own,
     health: &'a Health,
     listeners: &'a Listeners,
+    /// The programs of tasks.
+    children: &'a Children,
     /// Told when the first rung begins, or the service has ended.
     stopping: &'a Notify,
+    /// Descriptors that tasks have the service hold.
+    held: RefCell<Vec<OwnedFd>>,
+    /// Renders everything anew; whether the service should read it.
+    reload: &'a dyn Fn() -> bool,
 }
 
 impl Started<'_> {
     async fn to_its_end(&self, signals: &mut Signals) -> Result<u8, Failure> {
-        self.wait_for_dependencies(signals).await?;
+        supervise::adopt_orphans();
+        self.until_startable(signals).await?;
         self.health.set_phase(Phase::Starting);
         prepare_questions(self.plan).await;
-        supervise::adopt_orphans();
-        let child = spawn(self.command, self.user, signals)?;
+        let child = spawn(self.command, &self.held.borrow(), self.user, signals)?;
         self.health.set_child(child.pid());
         tracing::info!(pid = child.pid(), "{} started", self.plan.service);
         let events = |happened: Happened| self.note(&happened);
         let request = async |probe: &HttpProbe, within| {
             self.listeners.ask(probe, within).await.map_err(|unmet| unmet.to_string())
         };
-        let supervised = supervise::supervise(child, signals, &self.plan.stop, self.own.stop_timeout, &events, request);
+        let handling = Handling { ladder: &self.plan.stop, limit: self.own.stop_timeout, reload: self.reload };
+        let supervised = supervise::supervise(child, self.children, signals, handling, &events, request);
         tokio::pin!(supervised);
         // In this order: once a stop has begun, no task goes on and nothing becomes ready any more.
         let failed = tokio::select! {
@@ -452,15 +538,75 @@ impl Started<'_> {
         // The same way out as for an operator: the whole ladder.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM);
         self.ended(&supervised.await);
-        Err(Failure::new(exit::DEPENDENCY, format!("{} was stopped: {failed}", self.plan.service)))
+        Err(Failure::new(failed.status(), format!("{} was stopped: {failed}", self.plan.service)))
+    }
+
+    /// All that comes before the start.
+    async fn until_startable(&self, signals: &mut Signals) -> Result<(), Failure> {
+        stop_if_asked(signals)?;
+        signals.forget();
+        let rendered = self.plan.tasks.iter().try_for_each(|task| tasks::rendered(task, self.command));
+        rendered.map_err(|error| Failure::new(error.status(), error))?;
+        self.tasks_before_start(TaskPhase::BeforeStart, signals).await?;
+        self.wait_for_dependencies(signals).await?;
+        self.tasks_before_start(TaskPhase::AfterWaits, signals).await
+    }
+
+    async fn tasks_before_start(&self, phase: TaskPhase, signals: &mut Signals) -> Result<(), Failure> {
+        if self.tasks_of(phase).next().is_none() {
+            return Ok(());
+        }
+        let done = self.until_it_ends(self.tasks(phase), signals).await?;
+        done.map_err(|error| Failure::new(error.status(), error))
+    }
+
+    fn tasks_of(&self, phase: TaskPhase) -> impl Iterator<Item = &Task> {
+        self.plan.tasks.iter().filter(move |task| task.phases().contains(&phase))
+    }
+
+    async fn tasks(&self, phase: TaskPhase) -> Result<(), TaskError> {
+        let Started { listeners, children, user, command, .. } = *self;
+        for task in self.tasks_of(phase) {
+            self.health.set_phase(Phase::Tasks(task.name().to_owned()));
+            let held = tasks::run(task, phase, Surroundings { listeners, children, user, command }).await?;
+            self.held.borrow_mut().extend(held);
+        }
+        Ok(())
+    }
+
+    /// The outcome of work before the start, which a signal that asks to end cuts short.
+    async fn until_it_ends<T>(&self, work: impl Future<Output = T>, signals: &mut Signals) -> Result<T, Failure> {
+        let events = |happened: Happened| self.note(&happened);
+        let outcome = supervise::run_to_end(work, self.children, signals, self.own.stop_timeout, &events).await;
+        outcome.map_err(|signal| {
+            tracing::info!("{} received, {} is not started", signals::name(signal), self.plan.service);
+            Failure::new(exit::of_signal(signal), "")
+        })
+    }
+
+    /// Only what comes before the waits.
+    async fn with_data(&self, new: bool, signals: &mut Signals) -> Result<u8, Failure> {
+        if self.tasks_of(TaskPhase::BeforeStart).next().is_none() {
+            let complaint = format!("{} makes no data of its own before it starts", self.plan.service);
+            return Err(Failure::new(exit::USAGE, complaint));
+        }
+        supervise::adopt_orphans();
+        stop_if_asked(signals)?;
+        signals.forget();
+        for task in self.tasks_of(TaskPhase::BeforeStart).filter(|_| new) {
+            tasks::refuse_data(task).map_err(|error| Failure::new(error.status(), error))?;
+        }
+        self.tasks_before_start(TaskPhase::BeforeStart, signals).await?;
+        Ok(0)
     }
 
     /// Becomes the service once its dependencies answer; returns only where that fails.
     fn replaced(&self, signals: &mut Signals) -> Failure {
-        if let Err(failure) = block_on(self.wait_for_dependencies(signals)) {
+        supervise::adopt_orphans();
+        if let Err(failure) = block_on(self.until_startable(signals)) {
             return failure;
         }
-        for task in &self.plan.tasks {
+        for task in self.tasks_of(TaskPhase::OnceAnswering) {
             tracing::warn!(
                 "{} is not done: with DL_EXEC nothing is left to do it once the service answers",
                 task.name()
@@ -468,14 +614,12 @@ impl Started<'_> {
         }
         // As process 1 the service would never see it: what has no handler there is dropped.
         match stop_if_asked(signals) {
-            Ok(()) => failed_start(&spawn::replace(self.command, self.user)),
+            Ok(()) => failed_start(&spawn::replace(self.command, &self.held.borrow(), self.user)),
             Err(failure) => failure,
         }
     }
 
     async fn wait_for_dependencies(&self, signals: &mut Signals) -> Result<(), Failure> {
-        stop_if_asked(signals)?;
-        signals.forget();
         let waits: &[Wait] = &self.plan.waits;
         if waits.is_empty() {
             return Ok(());
@@ -486,25 +630,14 @@ impl Started<'_> {
             Progress::Ready { name, .. } => self.health.clear_pending(name),
         };
         let waiting = wait::wait_for_all(waits, self.own.wait_timeout, &progress);
-        let events = |happened: Happened| self.note(&happened);
-        match supervise::run_to_end(waiting, signals, &events).await {
-            Err(signal) => {
-                let signal_name = signals::name(signal);
-                tracing::info!("{signal_name} received, {} is not started", self.plan.service);
-                Err(Failure::new(exit::of_signal(signal), ""))
-            }
-            Ok(Err(pending)) => Err(Failure::new(pending.status(), pending)),
-            Ok(Ok(())) => Ok(()),
-        }
+        let answered = self.until_it_ends(waiting, signals).await?;
+        answered.map_err(|pending| Failure::new(pending.status(), pending))
     }
 
     /// Brings the service to readiness and does the contract's tasks; ends only with a failure.
-    async fn until_a_task_fails(&self) -> tasks::TaskError {
-        for task in &self.plan.tasks {
-            self.health.set_phase(Phase::Tasks(task.name().to_owned()));
-            if let Err(error) = tasks::run(task, self.listeners).await {
-                return error;
-            }
+    async fn until_a_task_fails(&self) -> TaskError {
+        if let Err(error) = self.tasks(TaskPhase::OnceAnswering).await {
+            return error;
         }
         self.health.set_phase(Phase::Starting);
         self.until_ready().await;
@@ -529,7 +662,7 @@ impl Started<'_> {
     fn note(&self, happened: &Happened) {
         match happened {
             Happened::Forwarded { signal } => self.health.count_signal(*signal),
-            Happened::Reaped { ours: false, .. } => self.health.count_orphan(),
+            Happened::OrphanReaped => self.health.count_orphan(),
             Happened::StopStarted { draining } => {
                 self.health.set_phase(if *draining { Phase::Draining } else { Phase::Stopping });
                 self.stopping.notify_one();
@@ -539,7 +672,6 @@ impl Started<'_> {
                 self.health.child_ended(*status);
                 self.stopping.notify_one();
             }
-            Happened::Reaped { .. } => {}
         }
     }
 
@@ -572,13 +704,21 @@ fn questions(plan: &Plan) -> Vec<(String, bool, Option<&Path>)> {
     fn asked(probe: &HttpProbe) -> (String, bool, Option<&Path>) {
         (probe.url.clone(), probe.insecure_tls, probe.root_certificate.as_deref())
     }
-    let ready = plan.ready.iter().map(|probe| match probe {
-        Probe::Http(probe) => asked(probe),
-        Probe::Tcp { host, port } => (format!("tcp://{host}:{port}"), false, None),
+    let ready = plan.ready.iter().flat_map(|probe| match probe {
+        Probe::Http(probe) => vec![asked(probe)],
+        Probe::Tcp { host, port } => vec![(format!("tcp://{host}:{port}"), false, None)],
+        Probe::Postgres(target) => {
+            let hosts = target.servers.iter().filter(|(host, _)| !host.starts_with('/'));
+            hosts.map(|(host, port)| (format!("tcp://{host}:{port}"), false, None)).collect()
+        }
     });
-    let tasks = plan.tasks.iter().flat_map(|Task::S3Buckets(task)| {
-        let server = &task.server;
-        [asked(&task.quorum), (server.endpoint.clone(), server.insecure_tls, server.root_certificate.as_deref())]
+    let tasks = plan.tasks.iter().flat_map(|task| match task {
+        Task::S3Buckets(task) => {
+            let server = &task.server;
+            let server = (server.endpoint.clone(), server.insecure_tls, server.root_certificate.as_deref());
+            vec![asked(&task.quorum), server]
+        }
+        Task::PostgresqlCluster(_) | Task::PostgresqlContents(_) => vec![],
     });
     let rungs = plan.stop.iter().filter_map(|rung| match &rung.action {
         StopAction::Http(probe) => Some(asked(probe)),
@@ -614,6 +754,10 @@ async fn ready(probes: &[Probe], listeners: &Listeners) -> Result<(), String> {
                 listeners.check_at(host, *port).await.map_err(|reason| format!("{host}:{port}: {reason}"))?;
                 let connected = tokio::time::timeout(PROBE_TIMEOUT, connect::connect(host, *port)).await;
                 connected.unwrap_or_else(|_| Err("no answer".into())).map_err(|why| format!("{host}:{port}: {why}"))?;
+            }
+            Probe::Postgres(target) => {
+                let answered = tokio::time::timeout(PROBE_TIMEOUT, wait::login(target, PROBE_TIMEOUT)).await;
+                answered.unwrap_or_else(|_| Err("no answer".into())).map_err(|why| format!("login: {why}"))?;
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::exit;
 use crate::net::connect;
 use crate::net::http;
 use crate::net::s3::{self, S3Error};
-use crate::plan::{HttpProbe, S3Target, Target, Wait};
+use crate::plan::{HttpProbe, PostgresTarget, S3Target, Target, Wait};
 use crate::secrets::Secrets;
 use crate::secrets::detect::secrets_within;
 use crate::settings::public_words;
@@ -131,6 +131,16 @@ pub fn keep_secrets(urls: &[String], waits: &[Wait], secrets: &Secrets) {
     for secret in public_words::without_words(found, &names) {
         secrets.add("password", secret.as_bytes());
     }
+}
+
+/// Logs in once, for a readiness probe.
+///
+/// # Errors
+/// What the server answers, or why it does not.
+pub async fn login(target: &PostgresTarget, allowed: Duration) -> Result<(), String> {
+    postgres::login(target, allowed).await.map_err(|miss| match miss {
+        Miss::NotYet(reason) | Miss::Never(reason) | Miss::Unfit(reason) => reason,
+    })
 }
 
 /// Waits for all of them at once. Ends at the first that can no longer become ready, or after `total`.

@@ -88,6 +88,18 @@ Examples:
   dl-entry explain --service trino
   dl-entry explain TRINO_QUERY_MAX_MEMORY")]
     Explain(Explain),
+    /// Make the service's data where there is none, and end: for an init container, or before a restore
+    #[command(
+        name = "init-data",
+        after_help = "\
+Examples:
+  dl-entry init-data                    a complete cluster, made here or found: exit 0
+  dl-entry init-data --enforce          an error where there is one already"
+    )]
+    InitData(InitData),
+    /// Make the roles and databases of a new cluster: Patroni runs this as its `post_bootstrap`
+    #[command(name = "post-bootstrap", hide = true)]
+    PostBootstrap(PostBootstrap),
     /// List the services this binary knows
     #[command(after_help = "Example:\n  dl-entry services")]
     Services,
@@ -97,6 +109,24 @@ Examples:
     /// Any other first word: that program, as `init` runs it
     #[command(external_subcommand)]
     Program(Vec<OsString>),
+}
+
+#[derive(Debug, Args)]
+pub struct InitData {
+    /// Service whose data it is; default: DL_SERVICE, or the image's /etc/dl-entry/service
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Data that is there already is an error
+    #[arg(long)]
+    pub enforce: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PostBootstrap {
+    /// Roles, databases and how the server is reached, as JSON; `run` has rendered it
+    pub file: PathBuf,
+    /// Patroni's URL of the server, which is not needed
+    pub url: Option<String>,
 }
 
 #[derive(Debug, Default, Args)]
@@ -250,6 +280,9 @@ mod tests {
         assert_eq!(run("dl-entry minio --version"), None);
         assert_eq!(words_taken(&words("minio server /d"), &server()), 2);
         assert_eq!(words_taken(&words("/d server"), &server()), 0);
+        assert_eq!(words_taken(&words("minio"), &server()), 0);
+        assert_eq!(words_taken(&words("org.example.Main --port 1"), &["org.example.*".into()]), 1);
+        assert_eq!(words_taken(&words("com.example.Main"), &["org.example.*".into()]), 0);
     }
 
     #[test]

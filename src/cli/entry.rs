@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::command_line::{self, Cli, Command, HealthArgs, Question, Run};
+use crate::cli::command_line::{self, Cli, Command, HealthArgs, InitData, Question, Run};
 use crate::cli::inspect;
 use crate::environment::Environment;
 use crate::environment::dl_settings::Own;
@@ -16,7 +16,7 @@ use crate::health::{self, HealthError};
 use crate::identity::privilege;
 use crate::log;
 use crate::pid1::signals::Signals;
-use crate::run;
+use crate::run::{self, End};
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -49,23 +49,29 @@ fn not_permitted(error: privilege::PrivilegeError) -> Failure {
 fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {
     match command {
         Command::Run(Run { service, exec, arguments }) => {
-            run::service(&run::Asked { service: service.as_deref(), exec, arguments: &arguments }, signals)
+            let end = if exec { End::Replaced } else { End::OfService };
+            run::service(&run::Asked { service: service.as_deref(), end, arguments: &arguments }, signals)
+        }
+        Command::InitData(InitData { service, enforce }) => {
+            let end = End::WithData { new: enforce };
+            run::service(&run::Asked { service: service.as_deref(), end, arguments: &[] }, signals)
         }
         Command::Init(arguments) => run::program(&arguments.command, signals),
         Command::Program(words) => run::program(&words, signals),
         Command::Wait(arguments) => run::wait(&arguments.urls, arguments.timeout.as_deref(), signals),
-        // Subcommands that only look end on a signal as any program does.
-        looking => {
-            signals.restore();
-            match looking {
-                Command::CheckEnv(arguments) => inspect::check_env(&arguments),
-                Command::Render(arguments) => inspect::render(&arguments),
-                Command::Explain(arguments) => inspect::explain(&arguments),
-                Command::Health(arguments) => ask(&arguments),
-                _ => inspect::services(),
-            }
-        }
+        Command::PostBootstrap(arguments) => run::post_bootstrap(&arguments.file, signals),
+        Command::CheckEnv(arguments) => looking(signals, || inspect::check_env(&arguments)),
+        Command::Render(arguments) => looking(signals, || inspect::render(&arguments)),
+        Command::Explain(arguments) => looking(signals, || inspect::explain(&arguments)),
+        Command::Health(arguments) => looking(signals, || ask(&arguments)),
+        Command::Services => looking(signals, inspect::services),
     }
+}
+
+/// Subcommands that only look end on a signal as any program does.
+fn looking(signals: Signals, look: impl FnOnce() -> Result<u8, Failure>) -> Result<u8, Failure> {
+    signals.restore();
+    look()
 }
 
 /// `dl-entry health`: 0 or 1, and one line.

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::contract::expression::{Expressions, condition_template, each_parts};
 use crate::contract::properties::{KEYED, Origin, place};
-use crate::contract::{Argument, Contract, File, Group, Http, RefusedTables, S3, Variable};
+use crate::contract::{
+    Argument, Contract, File, Group, Http, Postgres, PostgresqlCluster, PostgresqlContents, RefusedTables, S3, Variable,
+};
 
 const FORMATS: [&str; 12] = [
     "properties",
@@ -25,9 +27,10 @@ const FORMATS: [&str; 12] = [
 ];
 
 /// Names known to every expression besides the contract's own.
-const BUILT_IN: [&str; 9] = [
+const BUILT_IN: [&str; 10] = [
     "etc",
     "run_dir",
+    "dl_entry",
     "service",
     "arguments",
     "arguments_given",
@@ -221,19 +224,13 @@ impl<'a> Checker<'a> {
             texts.into_iter().flatten().for_each(|text| self.expression("wait", text, &items));
             wait.http.iter().for_each(|http| self.request("wait", http, &items));
             wait.s3.iter().for_each(|s3| self.s3("wait", s3, &items));
-            if let Some(postgres) = &wait.postgres {
-                let texts = [&postgres.host, &postgres.port, &postgres.user, &postgres.database, &postgres.sslmode];
-                let texts = texts.into_iter().chain(&postgres.password).chain(&postgres.root_certificate);
-                let texts = texts.chain(&postgres.search_path).chain(&postgres.options).chain(&postgres.server_type);
-                let texts = texts.chain(&postgres.client_certificate).chain(&postgres.client_key);
-                texts.for_each(|text| self.expression("wait", text, &items));
-                postgres.refuse.iter().for_each(|refused| self.refused_tables(refused, &items));
-            }
+            wait.postgres.iter().for_each(|postgres| self.postgres("wait", postgres, &items));
         }
         for probe in &contract.ready {
             probe.when.iter().for_each(|when| self.condition("ready", when, &[]));
             probe.tcp.iter().chain(&probe.settle).for_each(|text| self.expression("ready", text, &[]));
             probe.http.iter().for_each(|http| self.request("ready", http, &[]));
+            probe.postgres.iter().for_each(|postgres| self.postgres("ready", postgres, &[]));
         }
         for rung in &contract.stop {
             rung.when.iter().for_each(|when| self.condition("stop", when, &[]));
@@ -248,6 +245,43 @@ impl<'a> Checker<'a> {
                 self.request("task", &buckets.quorum, &[]);
                 self.expression("task", &buckets.buckets, &[]);
             }
+            task.postgresql_cluster.iter().for_each(|cluster| self.cluster(cluster));
+            task.postgresql_contents.iter().for_each(|contents| self.contents(contents));
+        }
+    }
+
+    fn postgres(&mut self, place: &str, postgres: &Postgres, items: &[&str]) {
+        let texts = [&postgres.host, &postgres.port, &postgres.user, &postgres.database, &postgres.sslmode];
+        let texts = texts.into_iter().chain(&postgres.password).chain(&postgres.root_certificate);
+        let texts = texts.chain(&postgres.search_path).chain(&postgres.options).chain(&postgres.server_type);
+        let texts = texts.chain(&postgres.client_certificate).chain(&postgres.client_key);
+        texts.for_each(|text| self.expression(place, text, items));
+        postgres.refuse.iter().for_each(|refused| self.refused_tables(refused, items));
+    }
+
+    fn cluster(&mut self, cluster: &PostgresqlCluster) {
+        let texts = [&cluster.data, &cluster.folder, &cluster.names, &cluster.initdb, &cluster.init_scripts];
+        let texts = texts.into_iter().chain([&cluster.on_partial, &cluster.beside_data]);
+        texts.for_each(|text| self.expression("task", text, &[]));
+        self.contents(&cluster.contents);
+    }
+
+    fn contents(&mut self, contents: &PostgresqlContents) {
+        let texts = [&contents.socket, &contents.port, &contents.superuser, &contents.password, &contents.database];
+        let texts = texts.into_iter().chain([&contents.start_scripts, &contents.reconcile]);
+        texts.chain(contents.script_environment.values()).for_each(|text| self.expression("task", text, &[]));
+        for role in &contents.roles {
+            let items = self.each("task", role.each.as_deref());
+            role.when.iter().for_each(|when| self.condition("task", when, &items));
+            [&role.name, &role.password, &role.replication]
+                .into_iter()
+                .for_each(|text| self.expression("task", text, &items));
+        }
+        for database in &contents.databases {
+            let items = self.each("task", database.each.as_deref());
+            database.when.iter().for_each(|when| self.condition("task", when, &items));
+            let texts = [&database.name, &database.owner, &database.extensions];
+            texts.into_iter().for_each(|text| self.expression("task", text, &items));
         }
     }
 
@@ -283,8 +317,8 @@ impl<'a> Checker<'a> {
         let items = self.each(place, file.each.as_deref());
         self.expression(place, &file.path, &items);
         file.when.iter().for_each(|when| self.condition(place, when, &items));
-        if let Some(extend) = &file.extend {
-            self.expression(place, &format!("{{{{ {extend} }}}}"), &items);
+        for name in file.extend.iter().chain(&file.lead) {
+            self.expression(place, &format!("{{{{ {name} }}}}"), &items);
         }
         if !FORMATS.contains(&file.format.as_str()) {
             let formats = FORMATS.join(", ");

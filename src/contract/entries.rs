@@ -43,7 +43,7 @@ pub(super) fn register(tera: &mut Tera) {
     });
 }
 
-/// The entries that the arguments of a filter describe.
+/// The entries that the arguments of a filter describe, in their order; numbers count as such.
 fn found(map: &Value, kwargs: &Kwargs) -> TeraResult<Vec<(String, String)>> {
     let pattern = regex(&kwargs.must_get::<String>("pattern")?)?;
     let given = |name: &str| kwargs.get::<String>(name)?.map(|pattern| regex(&pattern)).transpose();
@@ -54,7 +54,11 @@ fn found(map: &Value, kwargs: &Kwargs) -> TeraResult<Vec<(String, String)>> {
             && !except.as_ref().is_some_and(|except| except.is_match(text))
     };
     let entries = map.as_map().into_iter().flatten().map(|(key, value)| (key.to_string(), plain(value)));
-    Ok(entries.filter(is_meant).collect())
+    let mut entries: Vec<(String, String)> = entries.filter(is_meant).collect();
+    if entries.iter().all(|(key, _)| key.parse::<u64>().is_ok()) {
+        entries.sort_by_key(|(key, _)| key.parse::<u64>().ok());
+    }
+    Ok(entries)
 }
 
 fn regex(pattern: &str) -> TeraResult<Regex> {

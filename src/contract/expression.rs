@@ -9,9 +9,11 @@ use percent_encoding::utf8_percent_encode;
 use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
 
 use crate::contract::entries;
+use crate::contract::jar;
 use crate::contract::java;
 use crate::contract::search_path;
 use crate::contract::shortcut;
+use crate::contract::volumes;
 use crate::read;
 use crate::value;
 
@@ -212,9 +214,11 @@ pub fn register(tera: &mut Tera) {
         let home: &str = kwargs.must_get("home")?;
         Ok(java::version_at(std::path::Path::new(home)).unwrap_or(0))
     });
-    tera.register_function("java_options", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
-        Ok(values(nested_texts(&kwargs.must_get("of")?).into_iter()))
-    });
+    for name in ["words", "java_options"] {
+        tera.register_function(name, |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+            Ok(values(nested_texts(&kwargs.must_get("of")?).into_iter()))
+        });
+    }
     // Lists in a list, one after the other.
     tera.register_function("flat", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
         let lists: Value = kwargs.must_get("of")?;
@@ -254,6 +258,25 @@ fn register_lookups(tera: &mut Tera) {
         let paths = texts(&kwargs.must_get("names")?).into_iter().map(|name| format!("{folder}/{name}"));
         Ok(paths.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap_or_default())
     });
+    tera.register_function("volume_of", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
+        let path: &str = kwargs.must_get("path")?;
+        Ok(volumes::mount_point(path.as_ref()))
+    });
+    tera.register_function("volume_size", |kwargs: Kwargs, _: &State| -> TeraResult<u64> {
+        let path: &str = kwargs.must_get("path")?;
+        Ok(volumes::size(path.as_ref()))
+    });
+    tera.register_function("writable", |kwargs: Kwargs, _: &State| -> TeraResult<bool> {
+        let path: &str = kwargs.must_get("path")?;
+        Ok(volumes::is_writable(path.as_ref()))
+    });
+    tera.register_function("missing_classes", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        let (folder, classes): (&str, Value) = (kwargs.must_get("folder")?, kwargs.must_get("classes")?);
+        Ok(values(jar::missing_classes(folder.as_ref(), &texts(&classes)).into_iter()))
+    });
+    tera.register_function("file_names", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        Ok(values(file_names(kwargs.must_get::<&str>("folder")?.as_ref(), kwargs.must_get("pattern")?)?.into_iter()))
+    });
     tera.register_filter("line_value", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
         Ok(line_value(text, kwargs.must_get("key")?).unwrap_or_default())
     });
@@ -282,6 +305,16 @@ fn jar_version(folder: &std::path::Path, name: &str) -> Option<String> {
         version.split('.').all(|part| part.parse::<u32>().is_ok()).then_some(version)
     };
     files.filter_map(version).max_by_key(|version| version_key(version))
+}
+
+/// The names of a folder's files that a pattern matches, in order; none where it cannot be read.
+fn file_names(folder: &std::path::Path, pattern: &str) -> TeraResult<Vec<String>> {
+    let regex = regex_lite::Regex::new(pattern).map_err(|error| tera::Error::message(error.to_string()))?;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| regex.is_match(name));
+    names.sort();
+    Ok(names)
 }
 
 /// The value of the first line `KEY: VALUE` of a text, without quotes; an indented line belongs to another key.

@@ -8,11 +8,13 @@
 //! it too), `o` unknown to that version, which takes no notice, `?` not recorded. The column used is the newest not
 //! newer than the version asked about. A key ending in
 //! `*` stands for every key that starts so; another `*` in it for one part, which may be in quotes:
-//! `warehouses.*.location`. A note `use NAME` of a `~` says that the two together stop the service.
+//! `warehouses.*.location`. A note `use NAME` of a `~` says that the two together stop the service. A column `value`
+//! after the note says what the key's value may be (`setting_value`).
 
 use std::borrow::Cow;
 
 use crate::contract::expression::version_key;
+use crate::contract::setting_value;
 use crate::did_you_mean::{edit_distance, tolerance};
 
 /// One table, in memory.
@@ -30,6 +32,8 @@ struct Row<'a> {
     /// One a version, with tabs between them.
     cells: &'a str,
     note: &'a str,
+    /// What its value may be; empty for any text.
+    value: &'a str,
 }
 
 impl<'a> Row<'a> {
@@ -38,7 +42,8 @@ impl<'a> Row<'a> {
         let sound = |cell: &str| matches!(cell, "+" | "~" | "x" | "-" | "o" | "?");
         let after = rest.match_indices('\t').nth(versions - 1).map_or(rest.len(), |(tab, _)| tab);
         let (cells, note) = rest.split_at(after);
-        let row = Row { key, cells, note: note.trim_start_matches('\t') };
+        let (note, value) = note.strip_prefix('\t').and_then(|note| note.split_once('\t')).unwrap_or((note, ""));
+        let row = Row { key, cells, note: note.trim_start_matches('\t'), value };
         (row.cells().count() == versions && row.cells().all(sound)).then_some(row)
     }
 
@@ -69,7 +74,7 @@ impl<'a> Table<'a> {
     pub fn parse(text: &'a str) -> Result<Table<'a>, String> {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#') && !line.is_empty());
         let (_, header) = lines.next().ok_or("the table is empty")?;
-        let versions: Vec<&str> = header.split('\t').skip(1).filter(|name| *name != "note").collect();
+        let versions: Vec<&str> = header.split('\t').skip(1).filter(|name| !["note", "value"].contains(name)).collect();
         if versions.is_empty() {
             return Err("line 1: no version in the header".into());
         }
@@ -106,6 +111,11 @@ impl<'a> Table<'a> {
                 Verdict::Stops(format!("stops version {version}, which does not know it{elsewhere}{note}"))
             }
         }
+    }
+
+    /// What is wrong with the value of a key, where the table says what it may be.
+    pub fn mistake_in(&self, key: &str, value: &str) -> Option<String> {
+        self.row(key).and_then(|row| setting_value::mistake(row.value, value))
     }
 
     /// The key's own name in `version`, where it is an old one whose note says `use NAME`: the two together stop the
@@ -214,6 +224,16 @@ mod tests {
         assert_eq!(table.judge("health.path", "1"), Verdict::Ignored(elsewhere.into()));
         let meant = "has no effect in version 1: did you mean server.branch?";
         assert_eq!(table.judge("srever.branch", "1"), Verdict::Ignored(meant.into()));
+    }
+
+    #[test]
+    fn a_value_is_judged_where_the_table_says_what_it_may_be() {
+        let table = Table::parse("key\t1\tnote\tvalue\nport\t+\t\tinteger 1 65535\nname\t+\tuse it\t\n").unwrap();
+        assert_eq!(table.mistake_in("port", "0").as_deref(), Some("is outside of 1 to 65535"));
+        assert_eq!(
+            [("port", "80"), ("name", "x"), ("z", "x")].map(|(key, value)| table.mistake_in(key, value)),
+            [None, None, None]
+        );
     }
 
     #[test]

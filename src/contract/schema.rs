@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::contract::fragments::Include;
 use crate::contract::properties::{Property, one_or_more};
 use crate::contract::shorthand::{keys_by_form, one_or_choices};
+use crate::contract::tasks::Task;
 use crate::contract::types::Text;
 
 /// One service.
@@ -80,7 +81,7 @@ pub struct Service {
     /// One line.
     #[serde(default)]
     pub summary: String,
-    /// The program and its arguments; an argument that comes out empty is left out.
+    /// The program and its arguments; an argument that comes out empty is left out, unless it is an item of a list.
     #[serde(default)]
     pub command: Vec<Argument>,
     /// Variables with these prefixes belong to the service: an unknown one is probably misspelt.
@@ -92,12 +93,20 @@ pub struct Service {
     /// `docker run IMAGE minio server /data`.
     #[serde(default)]
     pub words: Vec<String>,
+    /// First words that ask for this service as `words` do, and stay among the arguments, as they say what it is to
+    /// do: `executor`. One that ends in `*` stands for every word that begins so.
+    #[serde(default)]
+    pub commands: Vec<String>,
     /// The command itself says where `arguments` go; otherwise they are put at its end.
     #[serde(default)]
     pub places_arguments: bool,
     /// User the service runs as when dl-entry is started as root, as `docker run --user` takes it.
     #[serde(default = "default_user")]
     pub user: String,
+    /// The service reads its files again on SIGHUP: they are rendered anew before it is passed on, and it is not where
+    /// that fails.
+    #[serde(default)]
+    pub reloads: bool,
     /// Notes for operators before the first start; shown by `explain`.
     #[serde(default)]
     pub doc: String,
@@ -322,6 +331,13 @@ pub struct Passthrough {
     /// everything that is no letter or digit. `*` stands for a part the operator chooses.
     #[serde(default)]
     pub keys: Vec<String>,
+    /// Prefixes that such a name has in the environment: `POSTGRES_WORK_MEM` of `work_mem`.
+    #[serde(default)]
+    pub key_prefixes: Vec<String>,
+    /// Keys have underscores of their own and are in lower case: `__` of a name is a dot, and nothing else changes. The
+    /// lines of `extra` may have their values in apostrophes.
+    #[serde(default)]
+    pub underscores: bool,
     /// Variables of java's options, whose `-D<key>=<value>` are taken too where `literal` has the key's beginning.
     #[serde(default)]
     pub options: Vec<String>,
@@ -481,6 +497,8 @@ pub struct File {
     pub each: Option<String>,
     /// Expression's map whose entries are added to the file, and replace the template's own of the same key.
     pub extend: Option<String>,
+    /// Name of a text that the file begins with, as an operator wrote it: lines that no value could be.
+    pub lead: Option<String>,
     /// Table of keys beside the contract, and the expression of the version to look up in it.
     pub keys: Option<Keys>,
     /// How the values of properties are written.
@@ -661,6 +679,7 @@ pub struct Probe {
     pub http: Option<Http>,
     /// Expression of `host:port`.
     pub tcp: Option<String>,
+    pub postgres: Option<Postgres>,
     /// Expression of a duration: how long the answers must have been as expected before the service is first ready,
     /// where it goes on preparing itself without a word.
     pub settle: Option<String>,
@@ -690,27 +709,6 @@ pub struct Http {
 
 fn default_method() -> String {
     "GET".into()
-}
-
-/// Native work, by name: exactly one.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Task {
-    pub when: Option<String>,
-    /// Expression of a duration.
-    pub timeout: Option<String>,
-    pub s3_buckets: Option<S3Buckets>,
-}
-
-/// Texts are expressions.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct S3Buckets {
-    pub server: S3,
-    /// Answers once the server can write.
-    pub quorum: Http,
-    /// `name[:policy][:versioning],…`.
-    pub buckets: String,
 }
 
 /// A rung of the stop ladder: exactly one of `signal` and `http`. Without any, it is SIGTERM and 30 s.

@@ -7,7 +7,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -146,16 +146,36 @@ impl fmt::Display for SpawnError {
     }
 }
 
-/// Starts the command as a process group of its own: the terminal's foreground one where we have a terminal, a new
+/// Descriptors of a program. A standard stream that is not given is ours.
+#[derive(Debug, Default)]
+pub struct Streams<'a> {
+    pub input: Option<OwnedFd>,
+    pub output: Option<OwnedFd>,
+    /// Stays open in the program, under the number it has here: a lock that must last as long as the program.
+    pub held: &'a [OwnedFd],
+}
+
+/// Starts the service as a process group of its own: the terminal's foreground one where we have a terminal, a new
 /// session otherwise. Returns once it has been executed, or the reason why not.
 ///
 /// # Errors
 /// `SpawnError`, with the status to end with.
-pub fn spawn(command: &CommandLine, _: &Unprivileged) -> Result<Child, SpawnError> {
-    let mut prepared = Prepared::new(command)?;
+pub fn spawn(command: &CommandLine, held: &[OwnedFd], user: &Unprivileged) -> Result<Child, SpawnError> {
+    start(command, Streams { held, ..Streams::default() }, has_terminal(), user)
+}
+
+/// Starts a program beside the service, in a session of its own.
+///
+/// # Errors
+/// As `spawn`.
+pub fn spawn_beside(command: &CommandLine, streams: Streams, user: &Unprivileged) -> Result<Child, SpawnError> {
+    start(command, streams, false, user)
+}
+
+fn start(command: &CommandLine, streams: Streams, terminal: bool, _: &Unprivileged) -> Result<Child, SpawnError> {
+    let mut prepared = Prepared::new(command, &streams)?;
     let (reader, writer) =
         nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError::System { call: "pipe2", errno })?;
-    let terminal = has_terminal();
     match sys::fork().map_err(|errno| SpawnError::System { call: "fork", errno })? {
         ForkResult::Child => {
             own_group(terminal);
@@ -173,8 +193,8 @@ pub fn spawn(command: &CommandLine, _: &Unprivileged) -> Result<Child, SpawnErro
 }
 
 /// Becomes the command; returns only where that fails.
-pub fn replace(command: &CommandLine, _: &Unprivileged) -> SpawnError {
-    let mut prepared = match Prepared::new(command) {
+pub fn replace(command: &CommandLine, held: &[OwnedFd], _: &Unprivileged) -> SpawnError {
+    let mut prepared = match Prepared::new(command, &Streams { held, ..Streams::default() }) {
         Ok(prepared) => prepared,
         Err(error) => return error,
     };
@@ -196,6 +216,10 @@ struct Prepared {
     environment: Pointers,
     directory: Option<(PathBuf, CString)>,
     sockets: Option<Sockets>,
+    /// Standard input and output, where they are not ours.
+    input: Option<RawFd>,
+    output: Option<RawFd>,
+    held: Vec<RawFd>,
 }
 
 /// Descriptors from 3 on that are meant for the service.
@@ -221,7 +245,7 @@ impl Sockets {
 const LONGEST_PID: &str = "4294967295";
 
 impl Prepared {
-    fn new(command: &CommandLine) -> Result<Prepared, SpawnError> {
+    fn new(command: &CommandLine, streams: &Streams) -> Result<Prepared, SpawnError> {
         let name = command.argv.first().map(OsString::as_os_str).unwrap_or_default();
         let program = find_program(name, &command.environment)?;
         refuse_windows_lines(&program)?;
@@ -246,6 +270,9 @@ impl Prepared {
             environment: environment.collect::<Result<Vec<_>, _>>()?.into(),
             directory,
             sockets,
+            input: streams.input.as_ref().map(AsRawFd::as_raw_fd),
+            output: streams.output.as_ref().map(AsRawFd::as_raw_fd),
+            held: streams.held.iter().map(AsRawFd::as_raw_fd).collect(),
         })
     }
 
@@ -259,7 +286,11 @@ impl Prepared {
         if let Some(Sockets { pid_at, .. }) = self.sockets {
             self.environment.set_number(pid_at, nix::unistd::getpid().as_raw() as u32);
         }
+        // Every descriptor of ours is above 2, so that neither hides the other.
+        self.input.iter().for_each(|input| sys::duplicate_onto(*input, libc::STDIN_FILENO));
+        self.output.iter().for_each(|output| sys::duplicate_onto(*output, libc::STDOUT_FILENO));
         sys::close_on_exec_from(3 + self.sockets.map_or(0, |sockets| i32::from(sockets.count)));
+        self.held.iter().for_each(|held| sys::keep_on_exec(*held));
         sys::reset_signal_actions();
         sys::set_signal_mask(&SigSet::empty());
         (Step::Execute, sys::execute(&self.path, &self.arguments, &self.environment))

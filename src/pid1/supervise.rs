@@ -11,7 +11,6 @@
 //! `DL_STOP_TIMEOUT` is the time from the first of them to the last SIGKILL, to what is left behind too.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -23,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::environment::container;
 use crate::exit;
+use crate::pid1::children::{Children, Exit};
 use crate::pid1::proc;
 use crate::pid1::signals::{self, STOPS, Signals};
 use crate::pid1::spawn::Child;
@@ -34,51 +34,6 @@ const STRAGGLER_TIME: Duration = Duration::from_secs(5);
 /// Requests to stop that are not further apart are one: whoever stops a container may signal its process group as well,
 /// and a shell passes on what it was sent itself. Nobody has seen in less that the first had no effect.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
-
-/// How the service ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    Code(u8),
-    Signal {
-        number: i32,
-        core: bool,
-    },
-    /// Somebody else took its status.
-    Unknown,
-}
-
-impl Exit {
-    /// The status to end with.
-    pub fn status(&self) -> u8 {
-        match self {
-            Exit::Code(code) => *code,
-            Exit::Signal { number, .. } => exit::of_signal(*number),
-            Exit::Unknown => exit::INTERNAL,
-        }
-    }
-}
-
-impl From<Ended> for Exit {
-    fn from(ended: Ended) -> Exit {
-        match ended {
-            Ended::Code(code) => Exit::Code(code as u8),
-            Ended::Signal { number, core } => Exit::Signal { number, core },
-        }
-    }
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Exit::Code(code) => write!(f, "ended with status {code}"),
-            Exit::Signal { number, core } => {
-                let dumped = if *core { ", and left a core dump" } else { "" };
-                write!(f, "was ended by {}{dumped}", signals::name(*number))
-            }
-            Exit::Unknown => f.write_str("ended with a status that is not known"),
-        }
-    }
-}
 
 /// The service's end, and whether we had been asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,10 +56,8 @@ pub enum Happened {
     Forwarded {
         signal: i32,
     },
-    Reaped {
-        pid: i32,
-        ours: bool,
-    },
+    /// A process that nobody waited for.
+    OrphanReaped,
     /// A rung began; `draining` while it is a request and not yet a signal.
     StopStarted {
         draining: bool,
@@ -237,12 +190,22 @@ fn time_of_first(rungs: &[StopRung], left: Option<Duration>) -> Duration {
 
 // --- doing --------------------------------------------------------------------------------------------------------
 
-/// Watches over the service to its end. `limit` is `DL_STOP_TIMEOUT`: what the whole stop may take.
-pub async fn supervise(
+/// How a service is stopped, and told to read its files again.
+#[derive(Clone, Copy)]
+pub(crate) struct Handling<'a> {
+    pub ladder: &'a [StopRung],
+    /// `DL_STOP_TIMEOUT`: what the whole stop may take.
+    pub limit: Option<Duration>,
+    /// Asked before SIGHUP is passed on; where it is not to be, it has said why.
+    pub reload: &'a dyn Fn() -> bool,
+}
+
+/// Watches over the service to its end.
+pub(crate) async fn supervise(
     child: Child,
+    children: &Children,
     signals: &mut Signals,
-    ladder: &[StopRung],
-    limit: Option<Duration>,
+    handling: Handling<'_>,
     events: &dyn Fn(Happened),
     request: impl AsyncFn(&HttpProbe, Duration) -> Result<(), String>,
 ) -> Ending {
@@ -251,9 +214,9 @@ pub async fn supervise(
     let kills = container::memory_kills(Path::new("/"));
     let mut supervisor = Supervisor {
         pid: child.pid(),
+        children,
         paused: false,
-        ladder,
-        limit,
+        handling,
         events,
         asked: false,
         asked_by: None,
@@ -330,10 +293,10 @@ async fn answered(waiting: &mut Option<Request<'_>>) -> Result<(), String> {
 
 struct Supervisor<'a> {
     pid: i32,
+    children: &'a Children,
     /// Whether we have passed on a signal that stops it, until one that resumes it.
     paused: bool,
-    ladder: &'a [StopRung],
-    limit: Option<Duration>,
+    handling: Handling<'a>,
     events: &'a dyn Fn(Happened),
     /// Whether we were told to stop.
     asked: bool,
@@ -360,7 +323,7 @@ impl Supervisor<'_> {
         }
         self.asked = true;
         // Without a ladder SIGINT may be a shell's Ctrl-C: nobody wants to end the rest of it the sooner.
-        if signal == libc::SIGINT && state == State::Running && self.ladder.is_empty() {
+        if signal == libc::SIGINT && state == State::Running && self.handling.ladder.is_empty() {
             return Event::Asked(signal, Asking::First);
         }
         let now = Instant::now();
@@ -373,7 +336,7 @@ impl Supervisor<'_> {
     }
 
     fn carry_out(&mut self, state: State, event: Event) -> State {
-        let (mut next, actions) = step(state, event, self.ladder.len());
+        let (mut next, actions) = step(state, event, self.handling.ladder.len());
         for action in actions {
             if let Some(event) = self.act(action) {
                 next = self.carry_out(next, event);
@@ -385,6 +348,7 @@ impl Supervisor<'_> {
     /// The resulting event, if any.
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
+            Action::Forward(libc::SIGHUP) if !(self.handling.reload)() => {}
             Action::Forward(signal) => {
                 self.forward(signal);
                 if asks_to_stop(signal) {
@@ -408,7 +372,7 @@ impl Supervisor<'_> {
 
     /// When the whole stop must be over. It begins when this is first asked.
     fn end_of_stop(&mut self) -> Option<Instant> {
-        self.give_up = self.give_up.or_else(|| from_now(self.limit?));
+        self.give_up = self.give_up.or_else(|| from_now(self.handling.limit?));
         self.give_up
     }
 
@@ -453,9 +417,9 @@ impl Supervisor<'_> {
 
     fn begin(&mut self, rung: usize) {
         let left = self.end_of_stop().map(|end| end.saturating_duration_since(Instant::now()));
-        let within = time_of_first(&self.ladder[rung..], left);
+        let within = time_of_first(&self.handling.ladder[rung..], left);
         self.deadline = from_now(within);
-        let action = &self.ladder[rung].action;
+        let action = &self.handling.ladder[rung].action;
         let draining = matches!(action, StopAction::Http(_));
         (self.events)(Happened::StopStarted { draining });
         let why =
@@ -503,8 +467,11 @@ impl Supervisor<'_> {
             match sys::reap() {
                 Ok(Reaped::Child(pid, ended)) => {
                     let ours = pid.as_raw() == self.pid;
-                    (self.events)(Happened::Reaped { pid: pid.as_raw(), ours });
-                    if ours && !matches!(state, State::Clearing { .. } | State::Done(_)) {
+                    if !ours {
+                        deliver(self.children, pid, ended, self.events);
+                        continue;
+                    }
+                    if !matches!(state, State::Clearing { .. } | State::Done(_)) {
                         state = self.ended(state, ended.into());
                     }
                 }
@@ -613,12 +580,28 @@ fn descendants() -> BTreeSet<i32> {
     proc::descendants(nix::unistd::getpid().as_raw(), &proc::all())
 }
 
-/// Runs `future` while PID 1's duties go on: orphans are reaped, and a signal that asks to end ends it.
+/// Runs `future` while PID 1's duties go on: every child is reaped, and a signal that asks to end ends it. Programs that
+/// `future` leaves behind are stopped before this returns, each by its own ladder; `limit` is `DL_STOP_TIMEOUT`.
 ///
 /// # Errors
 /// The signal that asked to end.
 pub async fn run_to_end<F: Future>(
     future: F,
+    children: &Children,
+    signals: &mut Signals,
+    limit: Option<Duration>,
+    events: &dyn Fn(Happened),
+) -> Result<F::Output, i32> {
+    let outcome = until_asked(future, children, signals, events).await;
+    if !children.is_empty() {
+        stop_programs(children, signals, limit, events).await;
+    }
+    outcome
+}
+
+async fn until_asked<F: Future>(
+    future: F,
+    children: &Children,
     signals: &mut Signals,
     events: &dyn Fn(Happened),
 ) -> Result<F::Output, i32> {
@@ -627,7 +610,7 @@ pub async fn run_to_end<F: Future>(
         tokio::select! {
             output = &mut future => return Ok(output),
             signal = signals.next() => match signal {
-                libc::SIGCHLD => reap_orphans(events),
+                libc::SIGCHLD => reap_beside(children, events),
                 signal if STOPS.contains(&signal) => return Err(signal),
                 // Meant for a service that does not run yet.
                 _ => {}
@@ -636,9 +619,47 @@ pub async fn run_to_end<F: Future>(
     }
 }
 
-fn reap_orphans(events: &dyn Fn(Happened)) {
-    while let Ok(Reaped::Child(pid, _)) = sys::reap() {
-        events(Happened::Reaped { pid: pid.as_raw(), ours: false });
+/// Rung by rung until none is left. A request to stop that comes again skips to the next rung, as for the service.
+async fn stop_programs(children: &Children, signals: &mut Signals, limit: Option<Duration>, events: &dyn Fn(Happened)) {
+    let give_up = limit.and_then(from_now);
+    let mut asked_at = Instant::now();
+    for rung in 0.. {
+        let within = children.ask_to_end(rung);
+        let deadline = [from_now(within.unwrap_or(STRAGGLER_TIME)), give_up.filter(|_| within.is_some())];
+        let deadline = deadline.into_iter().flatten().min();
+        loop {
+            reap_beside(children, events);
+            if children.is_empty() {
+                return;
+            }
+            tokio::select! {
+                signal = signals.next() => {
+                    let again = STOPS.contains(&signal) && asked_at.elapsed() >= SAME_REQUEST;
+                    if again {
+                        asked_at = Instant::now();
+                        break;
+                    }
+                }
+                () = until(deadline) => break,
+            }
+        }
+        // A process that even SIGKILL cannot end (a hung disk) must not keep us.
+        if within.is_none() {
+            return;
+        }
+    }
+}
+
+fn reap_beside(children: &Children, events: &dyn Fn(Happened)) {
+    while let Ok(Reaped::Child(pid, ended)) = sys::reap() {
+        deliver(children, pid, ended, events);
+    }
+}
+
+/// The status of a process other than the service's main one.
+fn deliver(children: &Children, pid: Pid, ended: Ended, events: &dyn Fn(Happened)) {
+    if !children.deliver(pid.as_raw(), ended.into()) {
+        events(Happened::OrphanReaped);
     }
 }
 

@@ -192,6 +192,18 @@ pub fn close_on_exec_from(first: i32) {
     }
 }
 
+/// Opens `descriptor` as `number` too (dup2(2)). Async-signal-safe.
+pub fn duplicate_onto(descriptor: c_int, number: c_int) {
+    // SAFETY: two integers; fails without effect for a descriptor that is not open.
+    unsafe { libc::dup2(descriptor, number) };
+}
+
+/// Lets exec leave this descriptor open. Async-signal-safe.
+pub fn keep_on_exec(descriptor: c_int) {
+    // SAFETY: changes a flag of one descriptor, open or not.
+    unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) };
+}
+
 /// execve(2) with pointers prepared before a fork. Returns only on failure.
 pub fn execute(path: &CStr, arguments: &Pointers, environment: &Pointers) -> Errno {
     // SAFETY: both arrays are null-terminated and point to strings that outlive the call.

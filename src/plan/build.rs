@@ -2,6 +2,8 @@
 //!
 //! Pure. The files of the plan are `render`'s; this module fills everything else.
 
+mod tasks;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,12 +16,12 @@ use tera::Context;
 use crate::contract::expression::{self, Expressions, bracketed, each_parts};
 use crate::contract::{
     Argument, Contract, Http, Postgres, Probe as ProbeSection, RefusedTables as RefusedSection, S3, Stop,
-    Task as TaskSection, Wait as WaitSection,
+    Wait as WaitSection,
 };
 use crate::environment::arguments;
 use crate::plan::{
-    Bucket, ClientIdentity, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget,
-    Probe, RefusedTables, S3Buckets, S3Target, ServerKind, StopAction, StopRung, Target, Task, Wait,
+    ClientIdentity, CommandLine, DEFAULT_PATH, Directory, HttpProbe, JsonExpectation, Plan, PostgresTarget, Probe,
+    RefusedTables, S3Target, ServerKind, StopAction, StopRung, Target, Wait,
 };
 use crate::report::Problem;
 use crate::settings::Settings;
@@ -176,6 +178,12 @@ impl Composer {
         Ok(directories)
     }
 
+    /// An argument of the contract's own; nothing where it comes out empty.
+    fn argument(&self, text: &str, context: &Context) -> Result<Option<OsString>, ComposeError> {
+        let text = self.text("the command", text, context)?;
+        Ok(Some(arguments::bytes_of(&text)).filter(|argument| !argument.is_empty()))
+    }
+
     fn command(
         &self,
         contract: &Contract,
@@ -186,15 +194,18 @@ impl Composer {
         let mut argv: Vec<OsString> = Vec::new();
         for argument in &contract.service.command {
             match argument {
-                Argument::Plain(text) => argv.push(arguments::bytes_of(&self.text(PART, text, &self.context)?)),
+                Argument::Plain(text) => argv.extend(self.argument(text, &self.context)?),
                 Argument::Conditional(argument) => {
                     for context in self.contexts(PART, argument.when.as_ref(), argument.each.as_ref())? {
-                        argv.push(arguments::bytes_of(&self.text(PART, &argument.value, &context)?));
+                        match argument.each {
+                            // An item of a list may be an empty argument of the operator's.
+                            Some(_) => argv.push(arguments::bytes_of(&self.text(PART, &argument.value, &context)?)),
+                            None => argv.extend(self.argument(&argument.value, &context)?),
+                        }
                     }
                 }
             }
         }
-        argv.retain(|argument| !argument.is_empty());
         if !contract.service.places_arguments {
             argv.extend(arguments.iter().map(|argument| arguments::bytes_of(argument)));
         }
@@ -351,14 +362,15 @@ impl Composer {
         let mut probes = Vec::new();
         for section in sections {
             for context in self.contexts(PART, section.when.as_ref(), None)? {
-                probes.push(match (&section.http, &section.tcp) {
-                    (Some(http), None) => Probe::Http(self.request(PART, http, &context)?),
-                    (None, Some(tcp)) => {
+                probes.push(match (&section.http, &section.tcp, &section.postgres) {
+                    (Some(http), None, None) => Probe::Http(self.request(PART, http, &context)?),
+                    (None, None, Some(postgres)) => Probe::Postgres(self.postgres(postgres, &context)?),
+                    (None, Some(tcp), None) => {
                         let (host, port) = host_and_port(PART, &self.text(PART, tcp, &context)?)?;
                         Probe::Tcp { host, port }
                     }
                     _ => {
-                        return Err(ComposeError::mistake(PART, "it needs exactly one of http and tcp"));
+                        return Err(ComposeError::mistake(PART, "it needs exactly one of http, tcp and postgres"));
                     }
                 });
             }
@@ -376,44 +388,6 @@ impl Composer {
             }
         }
         Ok(longest)
-    }
-
-    fn tasks(&self, contract: &Contract) -> Result<Vec<Task>, ComposeError> {
-        let mut tasks = Vec::new();
-        for section in &contract.tasks {
-            for context in self.contexts("a task", section.when.as_ref(), None)? {
-                tasks.push(self.task(section, &context)?);
-            }
-        }
-        Ok(tasks)
-    }
-
-    fn task(&self, section: &TaskSection, context: &Context) -> Result<Task, ComposeError> {
-        const PART: &str = "a task";
-        let timeout = section.timeout.as_ref().map(|text| self.duration(PART, text, context)).transpose()?;
-        let Some(buckets) = &section.s3_buckets else {
-            return Err(ComposeError::mistake(PART, "it names no task"));
-        };
-        let names = self.text(PART, &buckets.buckets, context)?;
-        Ok(Task::S3Buckets(S3Buckets {
-            server: self.s3(PART, &buckets.server, context)?,
-            quorum: self.request(PART, &buckets.quorum, context)?,
-            buckets: self.buckets(&buckets.buckets, &names)?,
-            timeout: timeout.unwrap_or(Duration::from_secs(300)),
-        }))
-    }
-
-    fn buckets(&self, expression: &str, names: &str) -> Result<Vec<Bucket>, ComposeError> {
-        crate::plan::buckets::parse_buckets(names).map_err(|reason| {
-            let (what, accepted) = reason.split_once('\n').unwrap_or((&reason, "each bucket once, with one policy"));
-            let key = Expressions::default().variables(expression).unwrap_or_default().into_iter().next();
-            ComposeError {
-                part: "the list of buckets",
-                reason: format!("cannot be made: {what}"),
-                status: crate::exit::CONTRACT,
-                blamed: key.map(|key| (key, accepted.to_owned())),
-            }
-        })
     }
 
     fn ladder(&self, sections: &[Stop]) -> Result<Vec<StopRung>, ComposeError> {

@@ -56,6 +56,7 @@ fn own_port(probe: &Probe) -> Option<u16> {
         Probe::Http(probe) => Url::parse(&probe.url).ok()?,
         Probe::Tcp { host, port } if host.contains(':') => Url::parse(&format!("http://[{host}]:{port}")).ok()?,
         Probe::Tcp { host, port } => Url::parse(&format!("http://{host}:{port}")).ok()?,
+        Probe::Postgres(target) => Url::parse(&format!("postgres://127.0.0.1:{}", target.servers.first()?.1)).ok()?,
     };
     http::is_own_address(&url).then(|| url.port_or_known_default())?
 }

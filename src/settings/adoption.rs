@@ -5,7 +5,7 @@
 //! as it is. A reference (`${…}`) stays a line of the file, because what a variable says is never one.
 
 use super::Loader;
-use super::passthrough::{key_of_native_name, passthrough_key};
+use super::passthrough::{as_written, key_of_native_name, passthrough_key};
 use crate::contract::properties::{Destination, Origin};
 use crate::contract::{Passthrough, Variable};
 use crate::report::Problem;
@@ -60,7 +60,7 @@ impl<'a> Loader<'a> {
         let extra = &passthrough.extra;
         let text = self.environment.get(extra).and_then(|text| text.to_str()).unwrap_or_default();
         let Ok(Value::Map(lines)) = ValueType::Properties.parse(text) else { return };
-        for (key, value) in lines {
+        for (key, value) in lines.into_iter().map(|line| as_written(line, passthrough.underscores)) {
             let owned = self.owner_of(passthrough, &key).is_some();
             if owned && is_adopted(&value) && self.environment.get(&key).is_none() {
                 self.insert_given(extra, &key, &value);
@@ -75,7 +75,7 @@ impl<'a> Loader<'a> {
             self.environment.names().filter(|name| name.starts_with(prefix.as_str())).map(str::to_owned).collect();
         for name in names {
             let text = self.environment.get(&name).and_then(|text| text.to_str()).unwrap_or_default();
-            let owner = self.owner_of(passthrough, &passthrough_key(&name[prefix.len()..]));
+            let owner = self.owner_of(passthrough, &passthrough_key(&name[prefix.len()..], passthrough.underscores));
             if let Some(owner) = owner.filter(|_| is_adopted(text)) {
                 let new = owner.name.clone();
                 let before = self.problems.len();
@@ -90,7 +90,7 @@ impl<'a> Loader<'a> {
     pub(super) fn is_reference_in_key(&self, name: &str) -> bool {
         let is_key = |passthrough: &Passthrough| {
             passthrough.literal.iter().any(|prefix| name.starts_with(prefix.as_str()))
-                || key_of_native_name(&passthrough.keys, name).is_some()
+                || key_of_native_name(passthrough, name).is_some()
         };
         let text = self.environment.get(name).and_then(|text| text.to_str()).unwrap_or_default();
         text.contains("${") && self.contract.passthrough.iter().any(is_key)

@@ -23,9 +23,10 @@ pub type Additions = BTreeMap<String, Addition>;
 
 impl Loader<'_> {
     pub(super) fn read_passthroughs(&mut self) {
-        for Passthrough { key, prefix, extra, literal, keys, .. } in &self.contract.passthrough {
-            let mut additions = self.read_additions(prefix, extra);
-            self.read_native_names(literal, keys, &mut additions);
+        for passthrough in &self.contract.passthrough {
+            let Passthrough { key, prefix, extra, underscores, .. } = passthrough;
+            let mut additions = self.read_additions(prefix, extra, *underscores);
+            self.read_native_names(passthrough, &mut additions);
             self.examine_additions(key, &additions);
             let map = self.keep_additions(key.clone(), additions);
             self.settings.context.insert(key.clone(), &map);
@@ -41,7 +42,7 @@ impl Loader<'_> {
         prefix: &str,
         extra: &str,
     ) -> BTreeMap<String, String> {
-        let additions = self.read_additions(prefix, extra);
+        let additions = self.read_additions(prefix, extra, false);
         self.examine_additions(extend, &additions);
         self.keep_additions(place, additions)
     }
@@ -73,11 +74,11 @@ impl Loader<'_> {
     }
 
     /// Variables nobody declared whose names are the service's own names of its keys.
-    fn read_native_names(&mut self, literal: &[String], keys: &[String], additions: &mut Additions) {
+    fn read_native_names(&mut self, passthrough: &Passthrough, additions: &mut Additions) {
         let undeclared = self.environment.names().filter(|name| !self.known.contains(*name));
         let named = undeclared.filter_map(|name| {
-            let as_it_is = literal.iter().any(|prefix| name.starts_with(prefix.as_str()));
-            let key = if as_it_is { Some(name.to_owned()) } else { key_of_native_name(keys, name) };
+            let as_it_is = passthrough.literal.iter().any(|prefix| name.starts_with(prefix.as_str()));
+            let key = if as_it_is { Some(name.to_owned()) } else { key_of_native_name(passthrough, name) };
             key.map(|key| (name.to_owned(), key))
         });
         for (name, key) in named.collect::<Vec<_>>() {
@@ -86,13 +87,16 @@ impl Loader<'_> {
     }
 
     /// `PREFIX<key>=value` variables and the lines of the extra block, by key.
-    fn read_additions(&mut self, prefix: &str, extra: &str) -> Additions {
+    fn read_additions(&mut self, prefix: &str, extra: &str, underscores: bool) -> Additions {
         let names: Vec<String> =
             self.environment.names().filter(|name| name.starts_with(prefix)).map(str::to_owned).collect();
-        let names = names.into_iter().filter(|name| !self.adopted.contains(name)).collect::<Vec<_>>();
+        // A variable may begin as a prefix does.
+        let declared = |name: &String| self.contract.variables.iter().any(|variable| variable.name == *name);
+        let names = names.into_iter().filter(|name| !self.adopted.contains(name) && !declared(name));
+        let names = names.collect::<Vec<_>>();
         let mut additions = Additions::new();
         for name in names {
-            let key = passthrough_key(&name[prefix.len()..]);
+            let key = passthrough_key(&name[prefix.len()..], underscores);
             if key.is_empty() {
                 if self.text_of(&name, false).is_some() {
                     self.problems.push(Problem::error(&name, "names no key").accepted(format!("{prefix}<key>")));
@@ -101,7 +105,7 @@ impl Loader<'_> {
             }
             self.read_entry(&name, key, &mut additions);
         }
-        self.read_extra(extra, &mut additions);
+        self.read_extra(extra, underscores, &mut additions);
         additions
     }
 
@@ -115,7 +119,7 @@ impl Loader<'_> {
         self.insert(additions, key, Addition { variable: name, value, secret });
     }
 
-    fn read_extra(&mut self, extra: &str, additions: &mut Additions) {
+    fn read_extra(&mut self, extra: &str, underscores: bool, additions: &mut Additions) {
         let Some(text) = self.text_of(extra, false) else { return };
         let lines = match ValueType::Properties.parse(&text) {
             Ok(Value::Map(lines)) => lines,
@@ -125,7 +129,7 @@ impl Loader<'_> {
                 return;
             }
         };
-        for (key, value) in lines {
+        for (key, value) in lines.into_iter().map(|line| as_written(line, underscores)) {
             if self.is_adopted_line(extra, &key) {
                 continue;
             }
@@ -157,8 +161,21 @@ impl Loader<'_> {
     }
 }
 
-/// `query_max__run__time` → `query.max-run-time`; a key with a dot or a dash in it is meant as it is.
-pub(super) fn passthrough_key(name: &str) -> String {
+/// A line of an extra block whose keys are in lower case and whose values may be in apostrophes.
+pub(super) fn as_written((key, value): (String, String), underscores: bool) -> (String, String) {
+    if !underscores {
+        return (key, value);
+    }
+    let quoted = value.trim().strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    (key.to_lowercase(), quoted.map(|text| text.replace("''", "'")).unwrap_or(value))
+}
+
+/// `query_max__run__time` → `query.max-run-time`; a key with a dot or a dash in it is meant as it is. Where keys have
+/// underscores of their own, `Pg_stat__max` → `pg_stat.max`.
+pub(super) fn passthrough_key(name: &str, underscores: bool) -> String {
+    if underscores {
+        return name.to_lowercase().replace("__", ".");
+    }
     if name.contains(['.', '-']) {
         return name.to_owned();
     }
@@ -178,7 +195,15 @@ pub(super) fn passthrough_key(name: &str) -> String {
 
 /// `NESSIE_SECRETS_CACHE_TTL` → `nessie.secrets.cache.ttl`, where that is one of `keys`. Of several keys that fit,
 /// the one with the longest text of its own; what `*` stands for is in lower case.
-pub(super) fn key_of_native_name(keys: &[String], name: &str) -> Option<String> {
+pub(super) fn key_of_native_name(passthrough: &Passthrough, name: &str) -> Option<String> {
+    let Passthrough { keys, key_prefixes, .. } = passthrough;
+    if key_prefixes.is_empty() {
+        return key_of_spelling(keys, name);
+    }
+    key_prefixes.iter().find_map(|prefix| key_of_spelling(keys, name.strip_prefix(prefix.as_str())?))
+}
+
+fn key_of_spelling(keys: &[String], name: &str) -> Option<String> {
     let fitting = keys.iter().filter_map(|key| {
         let Some((before, after)) = key.split_once('*') else {
             return is_spelt(name, key).then(|| (key, key.clone()));
@@ -205,7 +230,7 @@ mod tests {
     #[test]
     fn a_native_name_is_the_key_with_the_longest_text_of_its_own() {
         let keys = ["a.cache.ttl", "a.buckets.*.name", "a.buckets.*.iam.role-name", "a.map.*"].map(str::to_owned);
-        let key = |name: &str| key_of_native_name(&keys, name);
+        let key = |name: &str| key_of_spelling(&keys, name);
         assert_eq!(key("A_CACHE_TTL"), Some("a.cache.ttl".into()));
         assert_eq!(key("A_BUCKETS_MY_LAKE_IAM_ROLE_NAME"), Some("a.buckets.my_lake.iam.role-name".into()));
         assert_eq!(key("A_BUCKETS_X_NAME"), Some("a.buckets.x.name".into()));
@@ -217,10 +242,19 @@ mod tests {
     /// Behaviours: 92.
     #[test]
     fn underscores_of_a_name_stand_for_dots_dashes_and_themselves() {
-        assert_eq!(passthrough_key("query_max__run__time"), "query.max-run-time");
-        assert_eq!(passthrough_key("a_B_c"), "a.B.c");
-        assert_eq!(passthrough_key("a___b"), "a_b");
-        assert_eq!(passthrough_key("a____b"), "a_.b");
-        assert_eq!(passthrough_key("exact.key_with-dash"), "exact.key_with-dash");
+        assert_eq!(passthrough_key("query_max__run__time", false), "query.max-run-time");
+        assert_eq!(passthrough_key("a_B_c", false), "a.B.c");
+        assert_eq!(passthrough_key("a___b", false), "a_b");
+        assert_eq!(passthrough_key("a____b", false), "a_.b");
+        assert_eq!(passthrough_key("exact.key_with-dash", false), "exact.key_with-dash");
+    }
+
+    #[test]
+    fn a_key_with_underscores_of_its_own_keeps_them_and_its_line_may_have_apostrophes() {
+        assert_eq!(passthrough_key("work_mem", true), "work_mem");
+        assert_eq!(passthrough_key("PG_STAT_STATEMENTS__MAX", true), "pg_stat_statements.max");
+        assert_eq!(passthrough_key("pg_stat_statements.max", true), "pg_stat_statements.max");
+        let line = |value: &str| as_written(("Work_Mem".into(), value.into()), true).1;
+        assert_eq!(["'4MB' ", "it", "'it''s'"].map(line), ["4MB", "it", "it's"]);
     }
 }

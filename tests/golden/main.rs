@@ -1,4 +1,5 @@
-//! `tests/golden/SERVICE/CASE/env` in, `…/expected/` out: the report, the plan and every file, word for word.
+//! `tests/golden/SERVICE/CASE/env` in, `…/expected/` out: the report, the plan and every file, word for word. A file
+//! `arguments` beside `env` has those of the service, one a line.
 //!
 //! The container's facts are fixed, so that the outcome is the same everywhere. `DL_UPDATE=1` writes what is expected
 //! anew; read the difference before committing it.
@@ -11,7 +12,7 @@ use dl_entry::contract::registry;
 use dl_entry::environment::container::Container;
 use dl_entry::environment::{Environment, SecretFiles};
 use dl_entry::plan::build;
-use dl_entry::plan::{Plan, PostgresTarget, Probe, StopAction, Target};
+use dl_entry::plan::{Plan, PostgresTarget, PostgresqlCluster, Probe, StopAction, Target, Task};
 use dl_entry::render;
 use dl_entry::report;
 use dl_entry::settings;
@@ -86,10 +87,13 @@ fn read_tree(root: &Path, folder: &Path) -> Outcome {
 fn outcome(service: &str, env_file: &Path) -> Outcome {
     let package = registry::find(service, Path::new("/nonexistent")).unwrap();
     let environment = Environment::from_files(&[env_file.to_owned()]).unwrap();
-    let (settings, mut problems) = settings::load(&package.contract, &environment, &options());
+    let arguments = std::fs::read_to_string(env_file.with_file_name("arguments")).unwrap_or_default();
+    let arguments: Vec<String> = arguments.lines().map(str::to_owned).collect();
+    let options = Options { arguments: arguments.clone(), ..options() };
+    let (settings, mut problems) = settings::load(&package.contract, &environment, &options);
     let mut files = Outcome::new();
     if !report::has_errors(&problems) {
-        match build::compose(&package.contract, &settings, &[]) {
+        match build::compose(&package.contract, &settings, &arguments) {
             Ok(plan) => drop(files.insert("plan".into(), describe_plan(&plan))),
             Err(error) => problems.push(error.problem(service, &settings)),
         }
@@ -151,11 +155,15 @@ fn describe_plan(plan: &Plan) -> String {
     }
     for task in &plan.tasks {
         writeln!(text, "task {}", task.name()).unwrap();
+        if let Task::PostgresqlCluster(cluster) = task {
+            describe_cluster(cluster, &mut text);
+        }
     }
     for probe in &plan.ready {
         match probe {
             Probe::Http(http) => writeln!(text, "ready {} {} {:?}", http.method, http.url, http.json).unwrap(),
             Probe::Tcp { host, port } => writeln!(text, "ready {host}:{port}").unwrap(),
+            Probe::Postgres(target) => writeln!(text, "ready {target:?}").unwrap(),
         }
     }
     for rung in &plan.stop {
@@ -167,6 +175,24 @@ fn describe_plan(plan: &Plan) -> String {
         }
     }
     text
+}
+
+fn describe_cluster(cluster: &PostgresqlCluster, text: &mut String) {
+    let contents = &cluster.contents;
+    writeln!(text, "  initdb {}", cluster.initdb.join(" ")).unwrap();
+    writeln!(text, "  superuser {} {}", contents.superuser, secrecy(&contents.password)).unwrap();
+    for role in &contents.roles {
+        let replication = if role.replication { " for replication" } else { "" };
+        writeln!(text, "  role {} {}{replication}", role.name, secrecy(&role.password)).unwrap();
+    }
+    for database in &contents.databases {
+        let owner = database.owner.as_deref().unwrap_or("the superuser");
+        writeln!(text, "  database {} of {owner} {}", database.name, database.extensions.join(" ")).unwrap();
+    }
+}
+
+fn secrecy(password: &Option<String>) -> &'static str {
+    if password.is_some() { "with a password" } else { "without a password" }
 }
 
 fn describe_tables(postgres: &PostgresTarget, text: &mut String) {

@@ -7,5 +7,8 @@ mod failure;
 mod java;
 mod minio;
 mod nessie;
+mod postgresql;
+mod postgresql_crashes;
 mod service;
+mod spark;
 mod trino;
