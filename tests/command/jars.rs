@@ -41,7 +41,8 @@ fn a_class_that_no_jar_has_is_named_before_the_start() {
         ("spark.sql.catalog.lake", "org.example.Lake"),
         ("SPARK_SQL_EXTENSIONS", "org.example.Extensions,io.delta.sql.DeltaSparkSessionExtension"),
     ];
-    let ended = started("jars-missing", &[("lake.jar", "org.example.Lake"), ("x.jar", "org.example.Extensions")], &named);
+    let ended =
+        started("jars-missing", &[("lake.jar", "org.example.Lake"), ("x.jar", "org.example.Extensions")], &named);
     assert_eq!(ended.code(), 78, "{}", ended.stderr);
     for class in ["org.apache.iceberg.spark.IcebergKryoRegistrator", "io.delta.sql.DeltaSparkSessionExtension"] {
         assert!(ended.stderr.contains(&format!("names the class {class}, which no jar in")), "{}", ended.stderr);
@@ -54,7 +55,8 @@ fn an_iceberg_for_another_spark_is_refused() {
     let runtime = [("iceberg-spark-runtime-3.5_2.12-1.9.1.jar", "a.B")];
     let ended = started("jars-of-another", &runtime, &[]);
     assert_eq!(ended.code(), 78, "{}", ended.stderr);
-    let refused = "has iceberg-spark-runtime-3.5_2.12-1.9.1.jar among its jars, which is not for Spark 4.1 with Scala 2.13";
+    let refused =
+        "has iceberg-spark-runtime-3.5_2.12-1.9.1.jar among its jars, which is not for Spark 4.1 with Scala 2.13";
     assert!(ended.stderr.contains(refused), "{}", ended.stderr);
     let two = [("iceberg-spark-runtime-4.1_2.13-1.12.0.jar", "a.B"), ("iceberg-aws-bundle-1.11.0.jar", "a.C")];
     let ended = started("jars-of-two-versions", &two, &[]);
