@@ -53,6 +53,7 @@ fn main() {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     println!("cargo:rerun-if-changed=services");
     println!("cargo:rerun-if-changed=templates");
+    let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it"));
     let mut complaints = Vec::new();
     let shared = shared_fragments(&root, &mut complaints);
     let fragment = |name: &str| shared.get(name).map(|(value, _)| value.clone());
@@ -70,7 +71,7 @@ fn main() {
                 complaints.extend(contract::check::mistakes(package));
                 let unused = contract::check::unused(package);
                 complaints.extend(unused.map(|file| format!("{}:1: nothing uses {file}", sources[0].0)));
-                embed(&mut embedded, &contract, &data, &files, &paths);
+                embed(&mut embedded, &contract, &data, &files, &out);
             }
             Err(error) => complaints.push(format!("{path}: {error}")),
         }
@@ -83,7 +84,6 @@ fn main() {
     for complaint in &complaints {
         println!("cargo::error={}", complaint.replace('\n', "\ncargo::error="));
     }
-    let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it"));
     std::fs::write(out.join("embedded.rs"), embedded).expect("OUT_DIR can be written");
     println!("cargo:rerun-if-changed=src");
     std::fs::write(out.join("words.txt"), words(&root)).expect("OUT_DIR can be written");
@@ -167,36 +167,37 @@ fn uses(contract: &Contract) -> String {
     contract::uses::uses_of(contract).into_iter().map(sorted).collect()
 }
 
-fn embed(
-    code: &mut String,
-    contract: &Contract,
-    data: &Value,
-    texts: &BTreeMap<String, (String, String)>,
-    paths: &BTreeMap<String, PathBuf>,
-) {
+fn embed(code: &mut String, contract: &Contract, data: &Value, texts: &BTreeMap<String, (String, String)>, out: &Path) {
     // Only the fields that were written: reading them takes a third of the time of all fields.
     let (name, json, uses) = (&contract.service.name, data.to_string(), uses(contract));
+    // One text of them all, as one is quickest to unpack: the contract, files, and templates as they were written.
+    let mut packed = json.clone();
     let (mut files, mut originals, mut reads) = (String::new(), String::new(), String::new());
-    for (file, path) in paths {
-        let included = format!("({file:?}, include_str!({:?})), ", path.display().to_string());
-        if !file.ends_with(".tera") {
-            files.push_str(&included);
-            continue;
+    let mut last = String::new();
+    for (file, (_, text)) in texts {
+        let is_template = file.ends_with(".tera");
+        let written = if is_template { contract.with_properties(file, text) } else { text.into() };
+        packed.push_str(&written);
+        files.push_str(&format!("({file:?}, {}), ", written.len()));
+        if *written != **text {
+            last.push_str(text);
+            originals.push_str(&format!("({file:?}, {}), ", text.len()));
         }
-        let text = contract.with_properties(file, &texts[file].1);
-        if text == texts[file].1 {
-            files.push_str(&included);
-        } else {
-            files.push_str(&format!("({file:?}, {text:?}), "));
-            originals.push_str(&included);
+        if is_template {
+            let names = Vec::from_iter(contract::uses::read_by(&written)).join("\n");
+            reads.push_str(&format!("({file:?}, {names:?}), "));
         }
-        let names = Vec::from_iter(contract::uses::read_by(&text)).join("\n");
-        reads.push_str(&format!("({file:?}, {names:?}), "));
     }
+    packed.push_str(&last);
+    let file = format!("{name}.deflate");
+    let bytes = miniz_oxide::deflate::compress_to_vec(packed.as_bytes(), 10);
+    std::fs::write(out.join(&file), bytes).expect("OUT_DIR can be written");
     writeln!(
         code,
-        "    Embedded {{ name: {name:?}, contract: {json:?}, uses: &[{uses}], files: &[{files}], originals: &[{originals}], \
-         reads: &[{reads}] }},"
+        "    Embedded {{ name: {name:?}, packed: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")), length: {}, \
+         contract: {}, uses: &[{uses}], files: &[{files}], originals: &[{originals}], reads: &[{reads}] }},",
+        packed.len(),
+        json.len()
     )
     .expect("a String takes it");
 }

@@ -27,15 +27,42 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 #[derive(Debug)]
 struct Embedded {
     name: &'static str,
-    /// The contract as JSON, which is quicker to read than TOML.
-    contract: &'static str,
+    /// The texts of it all, compressed (RFC 1951): the contract as JSON, which is quicker to read than TOML, then
+    /// `files`, then `originals`.
+    packed: &'static [u8],
+    /// Their length together, and that of the contract, in bytes.
+    length: usize,
+    contract: usize,
     uses: &'static [(&'static str, &'static [&'static str])],
     /// Templates with their properties as lines, and tables.
-    files: &'static [(&'static str, &'static str)],
+    files: &'static [(&'static str, usize)],
     /// Templates with properties, as they were written.
-    originals: &'static [(&'static str, &'static str)],
+    originals: &'static [(&'static str, usize)],
     /// The names that each template reads, one a line.
     reads: &'static [(&'static str, &'static str)],
+}
+
+/// The texts of an embedded service.
+struct Texts {
+    contract: String,
+    files: BTreeMap<String, String>,
+    originals: BTreeMap<String, String>,
+}
+
+impl Embedded {
+    fn unpacked(&self) -> Texts {
+        let unpacked = miniz_oxide::inflate::decompress_to_vec_with_limit(self.packed, self.length);
+        let text = unpacked.ok().and_then(|bytes| String::from_utf8(bytes).ok()).expect("build.rs has packed it");
+        let (contract, mut rest) = text.split_at(self.contract);
+        let mut next = |(name, length): &(&str, usize)| {
+            let (text, after) = rest.split_at(*length);
+            rest = after;
+            ((*name).to_owned(), text.to_owned())
+        };
+        let files = self.files.iter().map(&mut next).collect();
+        let originals = self.originals.iter().map(&mut next).collect();
+        Texts { contract: contract.to_owned(), files, originals }
+    }
 }
 
 /// A contract and the files that belong to it, by file name.
@@ -43,7 +70,7 @@ struct Embedded {
 pub struct Package {
     pub contract: Contract,
     /// The contract as it was read.
-    pub text: Cow<'static, str>,
+    pub text: String,
     pub files: BTreeMap<String, String>,
     pub uses: uses::Uses,
     /// The names that each template reads, one a line.
@@ -155,30 +182,29 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
     let embedded = EMBEDDED.iter().find(|embedded| embedded.name == name);
     let added = is_there(&own.join("service.toml"))?.then(|| read_folder(&own)).transpose()?;
     let malformed = |reason: String| CatalogueError::Malformed { path: own.join("service.toml"), reason };
-    let mut files: BTreeMap<String, String> = BTreeMap::new();
-    if let Some(embedded) = embedded {
-        files.extend(embedded.files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
-    }
     match (embedded, added) {
         (None, None) => Err(unknown(name, folder)),
         (Some(embedded), None) => {
-            let contract: Contract =
-                serde_json::from_str(embedded.contract).map_err(|error| malformed(error.to_string()))?;
+            let Texts { contract: text, files, .. } = embedded.unpacked();
+            let contract: Contract = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
             let contract = contract.written_out();
             let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
             let uses = embedded.uses.iter().map(|(name, used)| ((*name).to_owned(), owned(used))).collect();
             let reads =
                 embedded.reads.iter().map(|(name, names)| ((*name).to_owned(), Cow::Borrowed(*names))).collect();
-            Ok(Package { contract, text: embedded.contract.into(), files, uses, reads })
+            Ok(Package { contract, text, files, uses, reads })
         }
         (embedded, Some(Addition { contract: addition, text: own_text, files: added_files })) => {
-            // An addition may have properties for a template that is built in.
-            let originals = embedded.map_or(&[][..], |embedded| embedded.originals);
-            files.extend(originals.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
+            let built_in = embedded.map(Embedded::unpacked);
+            let base = built_in.as_ref().map_or(Ok(Value::Null), |texts| serde_json::from_str(&texts.contract));
+            let base = base.map_err(|error| malformed(error.to_string()))?;
+            let mut files = BTreeMap::new();
+            if let Some(texts) = built_in {
+                files.extend(texts.files);
+                // An addition may have properties for a template that is built in.
+                files.extend(texts.originals);
+            }
             files.extend(added_files);
-            let base = embedded
-                .map_or(Ok(Value::Null), |embedded| serde_json::from_str(embedded.contract))
-                .map_err(|error| malformed(error.to_string()))?;
             let merged = merge(base, included(addition, &shared).map_err(malformed)?);
             let text = merged.to_string();
             let contract: Contract = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
@@ -201,7 +227,7 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
                 let names = Vec::from_iter(uses::read_by(text)).join("\n");
                 reads.insert(template.clone(), names.into());
             }
-            Ok(Package { contract, text: text.into(), files, uses, reads })
+            Ok(Package { contract, text, files, uses, reads })
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileTypeExt as _;
 
-use super::{Loader, Source};
 use super::groups::split_group_name;
 use super::sources::Raw;
+use super::{Loader, Source};
 use crate::contract::Variable;
 use crate::read;
 use crate::report::Problem;
