@@ -23,8 +23,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::tasks::{
-    Bucket, BucketPolicy, OnPartial, PostgresqlCluster, PostgresqlDatabase, PostgresqlRole, Reconcile, S3Buckets, Task,
-    TaskPhase,
+    Bucket, BucketPolicy, OnPartial, PostgresqlCluster, PostgresqlContents, PostgresqlDatabase, PostgresqlRole,
+    Reconcile, S3Buckets, Task, TaskPhase,
 };
 
 /// Everything one start of one service will do, in the order it will be done.

@@ -204,6 +204,22 @@ pub fn wait(urls: &[String], timeout: Option<&str>, mut signals: Signals) -> Res
     })
 }
 
+/// `dl-entry post-bootstrap`: roles, databases and extensions in a new cluster.
+///
+/// # Errors
+/// What the server or the file says.
+pub fn post_bootstrap(file: &Path, mut signals: Signals) -> Result<u8, Failure> {
+    own_settings(&Environment::of_process())?;
+    log::set_phase("post-bootstrap");
+    block_on(async {
+        let work = tasks::postgresql::post_bootstrap::run(file);
+        match supervise::run_to_end(work, &Children::default(), &mut signals, None, &|_| {}).await {
+            Err(signal) => Err(Failure::new(exit::of_signal(signal), "")),
+            Ok(done) => done.map(|()| 0).map_err(|error| Failure::new(error.status(), error)),
+        }
+    })
+}
+
 // --- before the drop ----------------------------------------------------------------------------------------------
 
 fn start_log(own: &Own) {
@@ -639,7 +655,7 @@ fn questions(plan: &Plan) -> Vec<(String, bool, Option<&Path>)> {
             let server = (server.endpoint.clone(), server.insecure_tls, server.root_certificate.as_deref());
             vec![asked(&task.quorum), server]
         }
-        Task::PostgresqlCluster(_) => vec![],
+        Task::PostgresqlCluster(_) | Task::PostgresqlContents(_) => vec![],
     });
     let rungs = plan.stop.iter().filter_map(|rung| match &rung.action {
         StopAction::Http(probe) => Some(asked(probe)),

@@ -167,6 +167,7 @@ impl<'a> Loader<'a> {
         let run_dir = options.run_dir.display().to_string();
         context.insert("etc", &format!("{run_dir}/{}", contract.service.name));
         context.insert("run_dir", &run_dir);
+        context.insert("dl_entry", &own_program(options.starting));
         context.insert("service", &contract.service.name);
         context.insert("arguments", &options.arguments);
         context.insert("arguments_given", &!options.arguments.is_empty());
@@ -390,6 +391,12 @@ impl<'a> Loader<'a> {
 }
 
 /// The port of the health endpoints, which no listener of the service can have; none where they are off.
+/// Where this program is; elsewhere, where an image has it.
+fn own_program(starting: bool) -> String {
+    let own = starting.then(|| std::env::current_exe().ok()).flatten();
+    own.map_or_else(|| "/usr/local/bin/dl-entry".to_owned(), |path| path.display().to_string())
+}
+
 fn health_port(environment: &Environment) -> Option<u16> {
     let given = environment.get("DL_HEALTH_ADDR").filter(|text| !text.is_empty());
     let address = given.map_or(Some(dl_settings::HEALTH_ADDR), |text| text.to_str())?;

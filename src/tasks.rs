@@ -30,6 +30,7 @@ pub struct Surroundings<'a> {
 pub enum TaskError {
     S3Buckets(s3_buckets::BucketsError),
     PostgresqlCluster(postgresql::ClusterError),
+    PostgresqlContents(postgresql::ClusterError),
 }
 
 impl TaskError {
@@ -37,7 +38,7 @@ impl TaskError {
     pub fn status(&self) -> u8 {
         match self {
             Self::S3Buckets(_) => exit::DEPENDENCY,
-            Self::PostgresqlCluster(error) => error.status(),
+            Self::PostgresqlCluster(error) | Self::PostgresqlContents(error) => error.status(),
         }
     }
 }
@@ -47,6 +48,7 @@ impl fmt::Display for TaskError {
         match self {
             Self::S3Buckets(error) => write!(f, "task s3-buckets: {error}"),
             Self::PostgresqlCluster(error) => write!(f, "task postgresql-cluster: {error}"),
+            Self::PostgresqlContents(error) => write!(f, "task postgresql-contents: {error}"),
         }
     }
 }
@@ -67,6 +69,10 @@ pub async fn run(task: &Task, phase: TaskPhase, around: Surroundings<'_>) -> Res
         }
         Task::PostgresqlCluster(cluster) => {
             postgresql::run(cluster, phase, around).await.map_err(TaskError::PostgresqlCluster)
+        }
+        Task::PostgresqlContents(contents) => {
+            postgresql::once_answering(contents, around).await.map_err(TaskError::PostgresqlContents)?;
+            Ok(vec![])
         }
     }
 }

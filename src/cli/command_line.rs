@@ -88,6 +88,9 @@ Examples:
   dl-entry explain --service trino
   dl-entry explain TRINO_QUERY_MAX_MEMORY")]
     Explain(Explain),
+    /// Make the roles and databases of a new cluster: Patroni runs this as its `post_bootstrap`
+    #[command(name = "post-bootstrap", hide = true)]
+    PostBootstrap(PostBootstrap),
     /// List the services this binary knows
     #[command(after_help = "Example:\n  dl-entry services")]
     Services,
@@ -97,6 +100,14 @@ Examples:
     /// Any other first word: that program, as `init` runs it
     #[command(external_subcommand)]
     Program(Vec<OsString>),
+}
+
+#[derive(Debug, Args)]
+pub struct PostBootstrap {
+    /// Roles, databases and how the server is reached, as JSON; `run` has rendered it
+    pub file: PathBuf,
+    /// Patroni's URL of the server, which is not needed
+    pub url: Option<String>,
 }
 
 #[derive(Debug, Default, Args)]

@@ -54,18 +54,19 @@ fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {
         Command::Init(arguments) => run::program(&arguments.command, signals),
         Command::Program(words) => run::program(&words, signals),
         Command::Wait(arguments) => run::wait(&arguments.urls, arguments.timeout.as_deref(), signals),
-        // Subcommands that only look end on a signal as any program does.
-        looking => {
-            signals.restore();
-            match looking {
-                Command::CheckEnv(arguments) => inspect::check_env(&arguments),
-                Command::Render(arguments) => inspect::render(&arguments),
-                Command::Explain(arguments) => inspect::explain(&arguments),
-                Command::Health(arguments) => ask(&arguments),
-                _ => inspect::services(),
-            }
-        }
+        Command::PostBootstrap(arguments) => run::post_bootstrap(&arguments.file, signals),
+        Command::CheckEnv(arguments) => looking(signals, || inspect::check_env(&arguments)),
+        Command::Render(arguments) => looking(signals, || inspect::render(&arguments)),
+        Command::Explain(arguments) => looking(signals, || inspect::explain(&arguments)),
+        Command::Health(arguments) => looking(signals, || ask(&arguments)),
+        Command::Services => looking(signals, inspect::services),
     }
+}
+
+/// Subcommands that only look end on a signal as any program does.
+fn looking(signals: Signals, look: impl FnOnce() -> Result<u8, Failure>) -> Result<u8, Failure> {
+    signals.restore();
+    look()
 }
 
 /// `dl-entry health`: 0 or 1, and one line.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::contract::expression::{Expressions, condition_template, each_parts};
 use crate::contract::properties::{KEYED, Origin, place};
 use crate::contract::{
-    Argument, Contract, File, Group, Http, Postgres, PostgresqlCluster, RefusedTables, S3, Variable,
+    Argument, Contract, File, Group, Http, Postgres, PostgresqlCluster, PostgresqlContents, RefusedTables, S3, Variable,
 };
 
 const FORMATS: [&str; 12] = [
@@ -27,9 +27,10 @@ const FORMATS: [&str; 12] = [
 ];
 
 /// Names known to every expression besides the contract's own.
-const BUILT_IN: [&str; 9] = [
+const BUILT_IN: [&str; 10] = [
     "etc",
     "run_dir",
+    "dl_entry",
     "service",
     "arguments",
     "arguments_given",
@@ -245,6 +246,7 @@ impl<'a> Checker<'a> {
                 self.expression("task", &buckets.buckets, &[]);
             }
             task.postgresql_cluster.iter().for_each(|cluster| self.cluster(cluster));
+            task.postgresql_contents.iter().for_each(|contents| self.contents(contents));
         }
     }
 
@@ -258,17 +260,24 @@ impl<'a> Checker<'a> {
     }
 
     fn cluster(&mut self, cluster: &PostgresqlCluster) {
-        let texts = [&cluster.data, &cluster.folder, &cluster.socket, &cluster.port, &cluster.superuser];
-        let texts = texts.into_iter().chain([&cluster.names, &cluster.password, &cluster.initdb, &cluster.database]);
-        let texts = texts.chain([&cluster.init_scripts, &cluster.start_scripts, &cluster.on_partial]);
-        let texts = texts.chain([&cluster.reconcile, &cluster.beside_data]).chain(cluster.script_environment.values());
+        let texts = [&cluster.data, &cluster.folder, &cluster.names, &cluster.initdb, &cluster.init_scripts];
+        let texts = texts.into_iter().chain([&cluster.on_partial, &cluster.beside_data]);
         texts.for_each(|text| self.expression("task", text, &[]));
-        for role in &cluster.roles {
+        self.contents(&cluster.contents);
+    }
+
+    fn contents(&mut self, contents: &PostgresqlContents) {
+        let texts = [&contents.socket, &contents.port, &contents.superuser, &contents.password, &contents.database];
+        let texts = texts.into_iter().chain([&contents.start_scripts, &contents.reconcile]);
+        texts.chain(contents.script_environment.values()).for_each(|text| self.expression("task", text, &[]));
+        for role in &contents.roles {
             let items = self.each("task", role.each.as_deref());
             role.when.iter().for_each(|when| self.condition("task", when, &items));
-            [&role.name, &role.password].into_iter().for_each(|text| self.expression("task", text, &items));
+            [&role.name, &role.password, &role.replication]
+                .into_iter()
+                .for_each(|text| self.expression("task", text, &items));
         }
-        for database in &cluster.databases {
+        for database in &contents.databases {
             let items = self.each("task", database.each.as_deref());
             database.when.iter().for_each(|when| self.condition("task", when, &items));
             let texts = [&database.name, &database.owner, &database.extensions];

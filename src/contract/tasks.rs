@@ -15,6 +15,7 @@ pub struct Task {
     pub timeout: Option<String>,
     pub s3_buckets: Option<S3Buckets>,
     pub postgresql_cluster: Option<PostgresqlCluster>,
+    pub postgresql_contents: Option<PostgresqlContents>,
 }
 
 /// Initialises a PostgreSQL cluster before the server starts, so that it is never half there, and reconciles it at each
@@ -26,33 +27,43 @@ pub struct PostgresqlCluster {
     pub data: String,
     /// A folder below the run directory, for the socket of a temporary server.
     pub folder: String,
-    /// The folder of the server's own socket.
-    pub socket: String,
-    pub port: String,
     /// The file of the map `dl-entry` of user names (`ident_file`), to which the name of the service's user is added.
     pub names: String,
-    pub superuser: String,
-    pub password: String,
     /// Words for initdb, as a shell would split them; nothing is expanded.
     #[serde(default)]
     pub initdb: String,
-    /// Where the scripts of the first start run.
-    pub database: String,
+    /// Folder of scripts for the first start.
+    pub init_scripts: String,
+    /// `resume`, `fail` or `wipe`: an initialisation that was interrupted.
+    pub on_partial: String,
+    /// `true`: a new cluster may be made although the volume holds something that looks like another one.
+    pub beside_data: String,
+    pub contents: PostgresqlContents,
+}
+
+/// Reconciles roles, passwords, databases and extensions with the environment once the server answers, unless it is a
+/// standby; then runs the scripts of every start. Texts are expressions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PostgresqlContents {
+    /// The folder of the server's own socket.
+    pub socket: String,
+    pub port: String,
+    pub superuser: String,
+    pub password: String,
     #[serde(default)]
     pub roles: Vec<PostgresqlRole>,
     #[serde(default)]
     pub databases: Vec<PostgresqlDatabase>,
-    pub init_scripts: String,
+    /// Where scripts run.
+    pub database: String,
+    /// Folder of scripts for every start.
     pub start_scripts: String,
     /// Set for scripts, beside the server's environment; an empty one is left out.
     #[serde(default)]
     pub script_environment: BTreeMap<String, String>,
-    /// `resume`, `fail` or `wipe`: an initialisation that was interrupted.
-    pub on_partial: String,
     /// `on`, `dry-run` or `off`.
     pub reconcile: String,
-    /// `true`: a new cluster may be made although the volume holds something that looks like another one.
-    pub beside_data: String,
 }
 
 /// A role that can log in.
@@ -65,6 +76,13 @@ pub struct PostgresqlRole {
     pub name: String,
     #[serde(default)]
     pub password: String,
+    /// `true`: a standby may log in as this role.
+    #[serde(default = "no")]
+    pub replication: String,
+}
+
+fn no() -> String {
+    "false".to_owned()
 }
 
 /// A database. An empty owner leaves it as it is.

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::{HttpProbe, S3Target};
 
 /// When a task is done. The service is not ready before all of them are.
@@ -24,6 +26,8 @@ pub enum Task {
     S3Buckets(S3Buckets),
     /// Initialise a PostgreSQL cluster before the server starts, reconcile it once it answers.
     PostgresqlCluster(PostgresqlCluster),
+    /// Reconcile a cluster that somebody else initialises, once its server answers.
+    PostgresqlContents(PostgresqlContents),
 }
 
 impl Task {
@@ -32,65 +36,78 @@ impl Task {
         match self {
             Task::S3Buckets(_) => "s3-buckets",
             Task::PostgresqlCluster(_) => "postgresql-cluster",
+            Task::PostgresqlContents(_) => "postgresql-contents",
         }
     }
 
     /// When there is something to do.
     pub fn phases(&self) -> &'static [TaskPhase] {
         match self {
-            Task::S3Buckets(_) => &[TaskPhase::OnceAnswering],
+            Task::S3Buckets(_) | Task::PostgresqlContents(_) => &[TaskPhase::OnceAnswering],
             Task::PostgresqlCluster(_) => &[TaskPhase::BeforeStart, TaskPhase::OnceAnswering],
         }
     }
 }
 
-/// A PostgreSQL cluster as the operator wants it. `password` and those of the roles are secrets and are never printed.
+/// A PostgreSQL cluster that is made here where there is none.
 #[derive(Clone)]
 pub struct PostgresqlCluster {
     /// The data folder (PGDATA).
     pub data: PathBuf,
     /// A folder of the run directory, for the temporary server's socket and rules.
     pub folder: PathBuf,
-    /// The folder of the server's own socket, and the port in its name.
-    pub socket: PathBuf,
-    pub port: u16,
     /// The map `dl-entry` of user names; that of the service's user is added.
     pub names: PathBuf,
-    pub superuser: String,
-    pub password: Option<String>,
     /// Further words for initdb.
     pub initdb: Vec<String>,
-    /// Where the scripts of the first start run.
-    pub database: String,
+    /// A folder of scripts for the first start.
+    pub init_scripts: PathBuf,
+    pub on_partial: OnPartial,
+    /// A new cluster may be made although something on the volume looks like another one.
+    pub beside_data: bool,
+    pub contents: PostgresqlContents,
+}
+
+/// The contents of a PostgreSQL cluster as the operator wants them. `password` and those of the roles are secrets and are
+/// never printed.
+#[derive(Clone)]
+pub struct PostgresqlContents {
+    /// The folder of the server's socket, and the port in its name.
+    pub socket: PathBuf,
+    pub port: u16,
+    pub superuser: String,
+    pub password: Option<String>,
     pub roles: Vec<PostgresqlRole>,
     pub databases: Vec<PostgresqlDatabase>,
-    /// Folders of scripts: for the first start, and for every start.
-    pub init_scripts: PathBuf,
+    /// Where scripts run.
+    pub database: String,
+    /// A folder of scripts for every start.
     pub start_scripts: PathBuf,
     /// Variables for scripts, beside the server's own environment. May hold secrets.
     pub script_environment: Vec<(OsString, OsString)>,
-    pub on_partial: OnPartial,
     pub reconcile: Reconcile,
-    /// A new cluster may be made although something on the volume looks like another one.
-    pub beside_data: bool,
     /// The server must answer within this time, recovery left out.
     pub timeout: Duration,
 }
 
 /// A role that can log in.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
 pub struct PostgresqlRole {
     pub name: String,
     /// A new role without one cannot log in by password; that of an old role is left alone.
     pub password: Option<String>,
+    /// A standby may log in as this role.
+    #[serde(default)]
+    pub replication: bool,
 }
 
 /// A database with its owner and extensions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PostgresqlDatabase {
     pub name: String,
     /// `None`: the superuser of a new one, and whoever it is of an old one.
     pub owner: Option<String>,
+    #[serde(default)]
     pub extensions: Vec<String>,
 }
 
@@ -148,5 +165,6 @@ pub enum BucketPolicy {
     Public,
 }
 
-debug_without_secrets!(PostgresqlCluster { data, superuser, database, databases, on_partial, reconcile });
+debug_without_secrets!(PostgresqlCluster { data, init_scripts, on_partial, contents });
+debug_without_secrets!(PostgresqlContents { socket, port, superuser, database, databases, reconcile });
 debug_without_secrets!(PostgresqlRole { name });

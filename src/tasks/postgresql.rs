@@ -10,6 +10,7 @@ mod initialise;
 mod journal;
 mod lock;
 mod names;
+pub mod post_bootstrap;
 mod programs;
 mod reconcile;
 mod scram;
@@ -22,7 +23,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use crate::exit;
-use crate::plan::{PostgresqlCluster, Reconcile, TaskPhase};
+use crate::plan::{PostgresqlCluster, PostgresqlContents, Reconcile, TaskPhase};
 use crate::tasks::Surroundings;
 
 use evidence::Found;
@@ -77,7 +78,7 @@ pub async fn run(
     match phase {
         TaskPhase::BeforeStart => before_start(cluster, around).await.map(|lock| vec![lock]),
         TaskPhase::AfterWaits => Ok(vec![]),
-        TaskPhase::OnceAnswering => once_answering(cluster, around).await.map(|()| vec![]),
+        TaskPhase::OnceAnswering => once_answering(&cluster.contents, around).await.map(|()| vec![]),
     }
 }
 
@@ -86,7 +87,7 @@ async fn before_start(cluster: &PostgresqlCluster, around: Surroundings<'_>) -> 
     evidence::mend_permissions(&cluster.data)?;
     // Before anything is removed that an earlier server has left behind.
     let lock = lock::acquire(&cluster.data, lock::PATIENCE).await?;
-    evidence::clear_lock_files(&cluster.data, &cluster.socket, cluster.port)?;
+    evidence::clear_lock_files(&cluster.data, &cluster.contents.socket, cluster.contents.port)?;
     let major = programs::major_version(around).await?;
     match evidence::look(cluster)? {
         Found::Cluster { major: found } if found == major => {}
@@ -100,21 +101,24 @@ async fn before_start(cluster: &PostgresqlCluster, around: Surroundings<'_>) -> 
     Ok(lock)
 }
 
-async fn once_answering(cluster: &PostgresqlCluster, around: Surroundings<'_>) -> Result<(), ClusterError> {
-    let place = session::Place { socket: &cluster.socket, port: cluster.port };
-    let session = Session::once_answering(place, cluster, "postgres").await?;
+/// Brings the contents of a server that runs to what the environment says.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn once_answering(contents: &PostgresqlContents, around: Surroundings<'_>) -> Result<(), ClusterError> {
+    let place = session::Place { socket: &contents.socket, port: contents.port };
+    let session = Session::once_answering(place, contents, "postgres").await?;
     if session.is_standby().await? {
         tracing::info!("this server is a standby: roles and databases are those of its primary");
         return Ok(());
     }
-    if cluster.reconcile != Reconcile::Off {
-        reconcile::apply(cluster, &session, place, cluster.reconcile == Reconcile::DryRun).await?;
+    if contents.reconcile != Reconcile::Off {
+        reconcile::apply(contents, &session, place, contents.reconcile == Reconcile::DryRun).await?;
     }
     reconcile::tell_collations(&session).await?;
     drop(session);
-    let scripts = scripts::list(&cluster.start_scripts)?;
-    for script in &scripts {
-        scripts::run(script, cluster, place, around).await?;
+    for script in &scripts::list(&contents.start_scripts)? {
+        scripts::run(script, contents, place, around).await?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-const SERVICES: [&str; 3] = ["minio", "nessie", "trino"];
+const SERVICES: [&str; 4] = ["minio", "nessie", "postgresql", "trino"];
 
 #[derive(Deserialize)]
 struct Case {

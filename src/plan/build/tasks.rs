@@ -9,10 +9,12 @@ use tera::Context;
 use super::{ComposeError, Composer, contexts};
 use crate::contract::expression::Expressions;
 use crate::contract::{
-    Contract, PostgresqlCluster as ClusterSection, S3Buckets as S3BucketsSection, Task as TaskSection,
+    Contract, PostgresqlCluster as ClusterSection, PostgresqlContents as ContentsSection,
+    S3Buckets as S3BucketsSection, Task as TaskSection,
 };
 use crate::plan::{
-    Bucket, OnPartial, PostgresqlCluster, PostgresqlDatabase, PostgresqlRole, Reconcile, S3Buckets, Task,
+    Bucket, OnPartial, PostgresqlCluster, PostgresqlContents, PostgresqlDatabase, PostgresqlRole, Reconcile, S3Buckets,
+    Task,
 };
 use crate::value::{parse_port, split_words};
 
@@ -34,9 +36,14 @@ impl Composer {
     fn task(&self, section: &TaskSection, context: &Context) -> Result<Task, ComposeError> {
         let timeout = section.timeout.as_ref().map(|text| self.duration(PART, text, context)).transpose()?;
         let timeout = timeout.unwrap_or(USUAL_TIMEOUT);
-        match (&section.s3_buckets, &section.postgresql_cluster) {
-            (Some(buckets), None) => Ok(Task::S3Buckets(self.s3_buckets(buckets, timeout, context)?)),
-            (None, Some(cluster)) => Ok(Task::PostgresqlCluster(self.postgresql_cluster(cluster, timeout, context)?)),
+        match (&section.s3_buckets, &section.postgresql_cluster, &section.postgresql_contents) {
+            (Some(buckets), None, None) => Ok(Task::S3Buckets(self.s3_buckets(buckets, timeout, context)?)),
+            (None, Some(cluster), None) => {
+                Ok(Task::PostgresqlCluster(self.postgresql_cluster(cluster, timeout, context)?))
+            }
+            (None, None, Some(contents)) => {
+                Ok(Task::PostgresqlContents(self.postgresql_contents(contents, timeout, context)?))
+            }
             _ => Err(ComposeError::mistake(PART, "it must name exactly one task")),
         }
     }
@@ -64,46 +71,62 @@ impl Composer {
     ) -> Result<PostgresqlCluster, ComposeError> {
         let text = |expression: &String| self.text(PART, expression, context);
         let path = |expression: &String| text(expression).map(PathBuf::from);
-        let port = text(&section.port)?;
         let words = split_words(&text(&section.initdb)?);
         Ok(PostgresqlCluster {
             data: path(&section.data)?,
             folder: path(&section.folder)?,
-            socket: path(&section.socket)?,
-            port: parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?,
             names: path(&section.names)?,
-            superuser: text(&section.superuser)?,
-            password: self.optional(PART, Some(&section.password), context)?,
             initdb: words.ok_or_else(|| ComposeError::mistake(PART, "the words for initdb have an open quote"))?,
-            database: text(&section.database)?,
-            roles: self.roles(section, context)?,
-            databases: self.databases(section, context)?,
             init_scripts: path(&section.init_scripts)?,
-            start_scripts: path(&section.start_scripts)?,
-            script_environment: self.script_environment(section, context)?,
             on_partial: choice(
                 &text(&section.on_partial)?,
                 &[("resume", OnPartial::Resume), ("fail", OnPartial::Fail), ("wipe", OnPartial::Wipe)],
             )?,
+            beside_data: self.flag(PART, &section.beside_data, context)?,
+            contents: self.postgresql_contents(&section.contents, timeout, context)?,
+        })
+    }
+
+    fn postgresql_contents(
+        &self,
+        section: &ContentsSection,
+        timeout: Duration,
+        context: &Context,
+    ) -> Result<PostgresqlContents, ComposeError> {
+        let text = |expression: &String| self.text(PART, expression, context);
+        let port = text(&section.port)?;
+        Ok(PostgresqlContents {
+            socket: text(&section.socket)?.into(),
+            port: parse_port(&port).ok_or_else(|| ComposeError::mistake(PART, format!("{port:?} is not a port")))?,
+            superuser: text(&section.superuser)?,
+            password: self.optional(PART, Some(&section.password), context)?,
+            roles: self.roles(section, context)?,
+            databases: self.databases(section, context)?,
+            database: text(&section.database)?,
+            start_scripts: text(&section.start_scripts)?.into(),
+            script_environment: self.script_environment(section, context)?,
             reconcile: choice(
                 &text(&section.reconcile)?,
                 &[("on", Reconcile::On), ("dry-run", Reconcile::DryRun), ("off", Reconcile::Off)],
             )?,
-            beside_data: self.flag(PART, &section.beside_data, context)?,
             timeout,
         })
     }
 
     /// One role of each name: the first that has a password counts.
-    fn roles(&self, section: &ClusterSection, context: &Context) -> Result<Vec<PostgresqlRole>, ComposeError> {
+    fn roles(&self, section: &ContentsSection, context: &Context) -> Result<Vec<PostgresqlRole>, ComposeError> {
         let mut roles: Vec<PostgresqlRole> = Vec::new();
         for role in &section.roles {
             for context in self.contexts_of(role.when.as_ref(), role.each.as_ref(), context)? {
                 let name = self.text(PART, &role.name, &context)?;
                 let password = self.optional(PART, Some(&role.password), &context)?;
+                let replication = self.flag(PART, &role.replication, &context)?;
                 match roles.iter_mut().find(|earlier| earlier.name == name) {
-                    Some(earlier) => earlier.password = earlier.password.take().or(password),
-                    None => roles.push(PostgresqlRole { name, password }),
+                    Some(earlier) => {
+                        earlier.password = earlier.password.take().or(password);
+                        earlier.replication |= replication;
+                    }
+                    None => roles.push(PostgresqlRole { name, password, replication }),
                 }
             }
         }
@@ -111,7 +134,7 @@ impl Composer {
     }
 
     /// One database of each name: the first owner counts, and the extensions of all.
-    fn databases(&self, section: &ClusterSection, context: &Context) -> Result<Vec<PostgresqlDatabase>, ComposeError> {
+    fn databases(&self, section: &ContentsSection, context: &Context) -> Result<Vec<PostgresqlDatabase>, ComposeError> {
         let mut databases: Vec<PostgresqlDatabase> = Vec::new();
         for database in &section.databases {
             for context in self.contexts_of(database.when.as_ref(), database.each.as_ref(), context)? {
@@ -142,7 +165,7 @@ impl Composer {
 
     fn script_environment(
         &self,
-        section: &ClusterSection,
+        section: &ContentsSection,
         context: &Context,
     ) -> Result<Vec<(OsString, OsString)>, ComposeError> {
         let mut environment = Vec::new();

@@ -174,7 +174,7 @@ impl<'a> Initialisation<'a> {
     async fn make_cluster(&mut self) -> Result<(), ClusterError> {
         self.start_over()?;
         let mut argv: Vec<OsString> = vec!["initdb".into(), "-D".into(), self.new_cluster().into()];
-        argv.extend(["-U".into(), (&self.cluster.superuser).into(), "--pwfile=/dev/stdin".into()]);
+        argv.extend(["-U".into(), (&self.cluster.contents.superuser).into(), "--pwfile=/dev/stdin".into()]);
         argv.extend(["-A".into(), "scram-sha-256".into(), "--no-instructions".into()]);
         argv.extend(self.cluster.initdb.iter().map(OsString::from));
         let exit = programs::run(argv, &[], throwaway_password()?.as_bytes(), self.around).await?;
@@ -189,7 +189,7 @@ impl<'a> Initialisation<'a> {
         evidence::clear_pid_file(&data.join("postmaster.pid"), &data)?;
         let mut server = Temporary::start(self.cluster, &data, self.around, self.lock)?;
         let session = server.session().await?;
-        reconcile::apply(self.cluster, &session, server.place(), false).await?;
+        reconcile::apply(&self.cluster.contents, &session, server.place(), false).await?;
         drop(session);
         if self.journal.stage == Stage::Contents {
             self.enter(Stage::Scripts)?;
@@ -197,7 +197,7 @@ impl<'a> Initialisation<'a> {
         for script in self.scripts.split_off(self.journal.scripts.len().min(self.scripts.len())) {
             self.journal.running = Some(script.name());
             self.write_journal()?;
-            scripts::run(&script, self.cluster, server.place(), self.around).await?;
+            scripts::run(&script, &self.cluster.contents, server.place(), self.around).await?;
             self.journal.running = None;
             self.journal.scripts.push(ScriptDone { name: script.name(), sha256: script.sha256.clone() });
             self.write_journal()?;

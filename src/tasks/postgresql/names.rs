@@ -19,7 +19,7 @@ pub fn add_present_user(cluster: &PostgresqlCluster, around: Surroundings<'_>) -
     let Some(user) = user.and_then(|(_, name)| name.to_str()).filter(|name| !name.is_empty()) else { return Ok(()) };
     let path = &cluster.names;
     let text = fs::read_to_string(path).map_err(|error| ClusterError::file(path, "read", &error))?;
-    let line = line(user, &cluster.superuser);
+    let line = line(user, &cluster.contents.superuser);
     if text.lines().any(|other| other == line) {
         return Ok(());
     }

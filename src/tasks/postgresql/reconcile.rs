@@ -8,7 +8,7 @@ use postgres_protocol::escape::escape_literal;
 use super::ClusterError;
 use super::scram;
 use super::session::{Place, Session, identifier};
-use crate::plan::{PostgresqlCluster, PostgresqlDatabase};
+use crate::plan::{PostgresqlContents, PostgresqlDatabase, PostgresqlRole};
 
 /// A statement and what it changes, for people.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,20 +28,20 @@ impl Change {
 /// # Errors
 /// The server's answer to the first statement that fails.
 pub async fn apply(
-    cluster: &PostgresqlCluster,
+    contents: &PostgresqlContents,
     session: &Session,
     place: Place<'_>,
     dry_run: bool,
 ) -> Result<(), ClusterError> {
     let roles = roles(session).await?;
-    carry_out(session, missing_roles(cluster, &roles), dry_run).await?;
+    carry_out(session, missing_roles(contents, &roles), dry_run).await?;
     let owners = owners(session).await?;
-    carry_out(session, missing_databases(cluster, &owners), dry_run).await?;
-    for database in cluster.databases.iter().filter(|database| !database.extensions.is_empty()) {
+    carry_out(session, missing_databases(contents, &owners), dry_run).await?;
+    for database in contents.databases.iter().filter(|database| !database.extensions.is_empty()) {
         if dry_run && !owners.contains_key(&database.name) {
             continue;
         }
-        let there = Session::once_answering(place, cluster, &database.name).await?;
+        let there = Session::once_answering(place, contents, &database.name).await?;
         let installed = there.rows("SELECT extname FROM pg_extension").await?;
         let installed: Vec<String> = installed.into_iter().flatten().flatten().collect();
         carry_out(&there, missing_extensions(database, &installed), dry_run).await?;
@@ -67,12 +67,16 @@ async fn carry_out(session: &Session, changes: Vec<Change>, dry_run: bool) -> Re
 struct Role {
     verifier: Option<String>,
     can_log_in: bool,
+    replication: bool,
 }
 
 async fn roles(session: &Session) -> Result<BTreeMap<String, Role>, ClusterError> {
-    let rows = session.rows("SELECT rolname, rolpassword, rolcanlogin FROM pg_authid").await?;
-    let role = |row: Vec<Option<String>>| match <[Option<String>; 3]>::try_from(row) {
-        Ok([Some(name), verifier, can]) => Some((name, Role { verifier, can_log_in: can.as_deref() == Some("t") })),
+    let rows = session.rows("SELECT rolname, rolpassword, rolcanlogin, rolreplication FROM pg_authid").await?;
+    let is_true = |text: Option<String>| text.as_deref() == Some("t");
+    let role = |row: Vec<Option<String>>| match <[Option<String>; 4]>::try_from(row) {
+        Ok([Some(name), verifier, can, replication]) => {
+            Some((name, Role { verifier, can_log_in: is_true(can), replication: is_true(replication) }))
+        }
         _ => None,
     };
     Ok(rows.into_iter().filter_map(role).collect())
@@ -87,38 +91,40 @@ async fn owners(session: &Session) -> Result<BTreeMap<String, String>, ClusterEr
     Ok(rows.into_iter().filter_map(owner).collect())
 }
 
-/// The superuser first; who connects with an old password is let in until then.
-fn missing_roles(cluster: &PostgresqlCluster, there: &BTreeMap<String, Role>) -> Vec<Change> {
-    let superuser = (&cluster.superuser, cluster.password.as_deref());
-    let others = cluster.roles.iter().map(|role| (&role.name, role.password.as_deref()));
-    let others = others.filter(|(name, _)| **name != cluster.superuser);
-    std::iter::once(superuser)
-        .chain(others)
-        .filter_map(|(name, password)| change_of_role(name, password, there.get(name)))
-        .collect()
+/// The superuser first, whose password is that of the rest of the start.
+fn missing_roles(contents: &PostgresqlContents, there: &BTreeMap<String, Role>) -> Vec<Change> {
+    let superuser =
+        PostgresqlRole { name: contents.superuser.clone(), password: contents.password.clone(), replication: false };
+    let others = contents.roles.iter().filter(|role| role.name != contents.superuser);
+    std::iter::once(&superuser).chain(others).filter_map(|role| change_of_role(role, there.get(&role.name))).collect()
 }
 
-fn change_of_role(name: &str, password: Option<&str>, there: Option<&Role>) -> Option<Change> {
+fn change_of_role(wanted: &PostgresqlRole, there: Option<&Role>) -> Option<Change> {
+    let PostgresqlRole { name, password, replication } = wanted;
     let quoted = identifier(name);
-    let verifier = |password: &str| format!(" PASSWORD {}", escape_literal(&scram::verifier(password)));
+    let verifier = |password: &String| format!(" PASSWORD {}", escape_literal(&scram::verifier(password)));
     let Some(role) = there else {
-        let password = password.map(verifier).unwrap_or_default();
-        return Some(Change::new(format!("CREATE ROLE {quoted} LOGIN{password}"), format!("role {name}: created")));
+        let password = password.as_ref().map(verifier).unwrap_or_default();
+        let replication = if *replication { " REPLICATION" } else { "" };
+        let statement = format!("CREATE ROLE {quoted} LOGIN{replication}{password}");
+        return Some(Change::new(statement, format!("role {name}: created")));
     };
     let is_right = |password: &str| role.verifier.as_deref().is_some_and(|verifier| scram::is_of(verifier, password));
-    let changed = password.filter(|password| !is_right(password));
-    let what = match (role.can_log_in, changed) {
-        (true, None) => return None,
-        (true, Some(_)) => "password changed",
-        (false, None) => "may log in",
-        (false, Some(_)) => "may log in, password changed",
-    };
-    let password = changed.map(verifier).unwrap_or_default();
-    Some(Change::new(format!("ALTER ROLE {quoted} LOGIN{password}"), format!("role {name}: {what}")))
+    let changed = password.as_ref().filter(|password| !is_right(password));
+    let changes = [
+        (!role.can_log_in, " LOGIN".to_owned(), "may log in"),
+        (*replication && !role.replication, " REPLICATION".to_owned(), "may replicate"),
+        (changed.is_some(), changed.map(verifier).unwrap_or_default(), "password changed"),
+    ];
+    let changes: Vec<_> = changes.into_iter().filter(|(differs, ..)| *differs).collect();
+    let options: String = changes.iter().map(|(_, option, _)| option.as_str()).collect();
+    let what: Vec<&str> = changes.iter().map(|(.., what)| *what).collect();
+    let change = Change::new(format!("ALTER ROLE {quoted}{options}"), format!("role {name}: {}", what.join(", ")));
+    (!changes.is_empty()).then_some(change)
 }
 
-fn missing_databases(cluster: &PostgresqlCluster, there: &BTreeMap<String, String>) -> Vec<Change> {
-    cluster.databases.iter().filter_map(|database| change_of_database(database, there.get(&database.name))).collect()
+fn missing_databases(contents: &PostgresqlContents, there: &BTreeMap<String, String>) -> Vec<Change> {
+    contents.databases.iter().filter_map(|database| change_of_database(database, there.get(&database.name))).collect()
 }
 
 fn change_of_database(database: &PostgresqlDatabase, there: Option<&String>) -> Option<Change> {
@@ -169,22 +175,34 @@ mod tests {
     use super::*;
 
     fn role(password: &str) -> Role {
-        Role { verifier: Some(scram::verifier(password)), can_log_in: true }
+        Role { verifier: Some(scram::verifier(password)), can_log_in: true, replication: false }
+    }
+
+    fn change(name: &str, password: Option<&str>, there: Option<&Role>) -> Option<Change> {
+        let password = password.map(str::to_owned);
+        change_of_role(&PostgresqlRole { name: name.to_owned(), password, replication: false }, there)
     }
 
     #[test]
     fn a_role_changes_only_where_it_differs_and_its_password_is_never_in_the_statement() {
-        assert_eq!(change_of_role("app", Some("secret"), Some(&role("secret"))), None);
-        assert_eq!(change_of_role("app", None, Some(&role("secret"))), None);
-        let rotated = change_of_role("a\"b", Some("new"), Some(&role("old"))).unwrap();
-        assert!(rotated.statement.starts_with("ALTER ROLE \"a\"\"b\" LOGIN PASSWORD 'SCRAM-SHA-256$4096:"));
+        assert_eq!(change("app", Some("secret"), Some(&role("secret"))), None);
+        assert_eq!(change("app", None, Some(&role("secret"))), None);
+        let rotated = change("a\"b", Some("new"), Some(&role("old"))).unwrap();
+        assert!(rotated.statement.starts_with("ALTER ROLE \"a\"\"b\" PASSWORD 'SCRAM-SHA-256$4096:"));
         assert_eq!(rotated.what, "role a\"b: password changed");
-        let created = change_of_role("app", Some("hunter2"), None).unwrap();
+        let created = change("app", Some("hunter2"), None).unwrap();
         assert!(created.statement.starts_with("CREATE ROLE \"app\" LOGIN PASSWORD '"));
         assert!(!created.statement.contains("hunter2"));
-        assert_eq!(change_of_role("app", None, None).unwrap().statement, "CREATE ROLE \"app\" LOGIN");
+        assert_eq!(change("app", None, None).unwrap().statement, "CREATE ROLE \"app\" LOGIN");
         let locked = Role { can_log_in: false, ..role("x") };
-        assert_eq!(change_of_role("app", Some("x"), Some(&locked)).unwrap().statement, "ALTER ROLE \"app\" LOGIN");
+        assert_eq!(change("app", Some("x"), Some(&locked)).unwrap().statement, "ALTER ROLE \"app\" LOGIN");
+        let standby = PostgresqlRole { name: "rep".into(), password: None, replication: true };
+        assert_eq!(change_of_role(&standby, None).unwrap().statement, "CREATE ROLE \"rep\" LOGIN REPLICATION");
+        let altered = change_of_role(&standby, Some(&role("x"))).unwrap();
+        assert_eq!(
+            (&*altered.statement, &*altered.what),
+            ("ALTER ROLE \"rep\" REPLICATION", "role rep: may replicate")
+        );
     }
 
     #[test]

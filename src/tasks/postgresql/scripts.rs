@@ -16,7 +16,7 @@ use super::programs;
 use super::session::Place;
 use crate::pid1::children::{Exit, Ladder};
 use crate::pid1::spawn::Streams;
-use crate::plan::PostgresqlCluster;
+use crate::plan::PostgresqlContents;
 use crate::tasks::Surroundings;
 
 /// How a script runs.
@@ -105,12 +105,12 @@ fn hash(path: &Path) -> io::Result<String> {
 /// It failed, or cannot be started.
 pub async fn run(
     script: &Script,
-    cluster: &PostgresqlCluster,
+    contents: &PostgresqlContents,
     place: Place<'_>,
     around: Surroundings<'_>,
 ) -> Result<(), ClusterError> {
     tracing::info!("running {}", script.path.display());
-    let variables = variables(cluster, place);
+    let variables = variables(contents, place);
     let input = || Ok::<_, ClusterError>(Streams { input: Some(programs::nothing()?), ..Streams::default() });
     let exit = match script.kind {
         Kind::Shell => {
@@ -129,14 +129,14 @@ pub async fn run(
 }
 
 /// Where psql and other clients of a script find the server, and the operator's variables.
-fn variables(cluster: &PostgresqlCluster, place: Place<'_>) -> Vec<(OsString, OsString)> {
+fn variables(contents: &PostgresqlContents, place: Place<'_>) -> Vec<(OsString, OsString)> {
     let mut variables: Vec<(OsString, OsString)> = vec![
         ("PGHOST".into(), place.socket.into()),
         ("PGPORT".into(), place.port.to_string().into()),
-        ("PGUSER".into(), (&cluster.superuser).into()),
-        ("PGDATABASE".into(), (&cluster.database).into()),
+        ("PGUSER".into(), (&contents.superuser).into()),
+        ("PGDATABASE".into(), (&contents.database).into()),
     ];
-    variables.extend(cluster.script_environment.iter().cloned());
+    variables.extend(contents.script_environment.iter().cloned());
     variables
 }
 

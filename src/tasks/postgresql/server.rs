@@ -88,7 +88,7 @@ impl<'a> Temporary<'a> {
         let place = self.place();
         tokio::select! {
             biased;
-            session = Session::once_answering(place, self.cluster, "postgres") => session,
+            session = Session::once_answering(place, &self.cluster.contents, "postgres") => session,
             exit = self.running.ended() => Err(ended(exit)),
         }
     }

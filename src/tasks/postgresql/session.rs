@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
 use super::ClusterError;
 use crate::net::connect;
-use crate::plan::PostgresqlCluster;
+use crate::plan::PostgresqlContents;
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -46,14 +46,14 @@ impl Session {
     ///
     /// # Errors
     /// The server's answer, or that there is none.
-    pub async fn open(place: Place<'_>, cluster: &PostgresqlCluster, database: &str) -> Result<Session, Miss> {
+    pub async fn open(place: Place<'_>, contents: &PostgresqlContents, database: &str) -> Result<Session, Miss> {
         let path = place.socket.join(format!(".s.PGSQL.{}", place.port));
         let stream = UnixStream::connect(&path).await;
         let stream =
             stream.map_err(|error| Miss::NotYet(format!("{}: {}", path.display(), connect::reason(&error))))?;
         let mut config = Config::new();
-        config.user(&cluster.superuser).dbname(database).application_name("dl-entry");
-        if let Some(password) = &cluster.password {
+        config.user(&contents.superuser).dbname(database).application_name("dl-entry");
+        if let Some(password) = &contents.password {
             config.password(password);
         }
         let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|error| miss(&error))?;
@@ -71,20 +71,20 @@ impl Session {
     /// No answer in time, or one that no waiting changes.
     pub async fn once_answering(
         place: Place<'_>,
-        cluster: &PostgresqlCluster,
+        contents: &PostgresqlContents,
         database: &str,
     ) -> Result<Session, ClusterError> {
-        let mut end = Instant::now() + cluster.timeout;
+        let mut end = Instant::now() + contents.timeout;
         loop {
-            match Session::open(place, cluster, database).await {
+            match Session::open(place, contents, database).await {
                 Ok(session) => return Ok(session),
-                Err(Miss::Recovering) => end = Instant::now() + cluster.timeout,
+                Err(Miss::Recovering) => end = Instant::now() + contents.timeout,
                 Err(Miss::NotYet(_)) if Instant::now() < end => {}
                 Err(Miss::NotYet(reason)) => {
-                    let timeout = connect::in_words(cluster.timeout);
+                    let timeout = connect::in_words(contents.timeout);
                     return Err(ClusterError::failed(format!("the server does not answer within {timeout}: {reason}")));
                 }
-                Err(Miss::Never(reason)) => return Err(refused(&cluster.superuser, &reason)),
+                Err(Miss::Never(reason)) => return Err(refused(&contents.superuser, &reason)),
             }
             tokio::time::sleep(PAUSE).await;
         }
