@@ -127,8 +127,11 @@ impl Node {
                 Node::Sequence(items) if items.is_empty() => text.push_str(&format!("{margin}{start} []")),
                 Node::Mapping(pairs) if pairs.is_empty() => text.push_str(&format!("{margin}{start} {{}}")),
                 _ => {
-                    text.push_str(&format!("{margin}{start}\n"));
-                    value.write(indent + 2, text);
+                    let mut inner = String::new();
+                    value.write(indent + 2, &mut inner);
+                    // The first line of an item stands beside its dash.
+                    let rest = if start == "-" { format!(" {}", &inner[indent + 2..]) } else { format!("\n{inner}") };
+                    text.extend([&margin, &start, &rest]);
                     continue;
                 }
             }
