@@ -9,6 +9,7 @@ mod contract {
     pub mod check;
     pub mod expression;
     pub mod fragments;
+    pub mod jar;
     pub mod java;
     pub mod properties;
     mod schema;

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod expression;
 pub mod fragments;
+pub mod jar;
 pub mod java;
 pub mod key_table;
 pub mod properties;

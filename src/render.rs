@@ -429,7 +429,7 @@ impl<'a> Renderer<'a> {
         let first = all.next()?;
         let file = contract.file_of(first)?;
         let holds = |one: &Destination| {
-            one.conditions(file).all(|when| self.expressions.holds(when, job.context).unwrap_or(false))
+            one.conditions(file).iter().all(|when| self.expressions.holds(when, job.context).unwrap_or(false))
         };
         let one = if holds(&first) { first } else { all.find(holds).unwrap_or(first) };
         let (variables, alone) = self.variables_of(job, one.origin);

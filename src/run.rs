@@ -31,7 +31,7 @@ use crate::net::tls;
 use crate::pid1::children::Children;
 use crate::pid1::signals::{self, Signals};
 use crate::pid1::spawn;
-use crate::pid1::supervise::{self, Happened};
+use crate::pid1::supervise::{self, Handling, Happened};
 use crate::plan::{CommandLine, Directory, HttpProbe, Plan, Probe, StopAction, Task, TaskPhase, Wait};
 use crate::report::{self, Severity};
 use crate::secrets::Secrets;
@@ -110,6 +110,7 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
         children: &children,
         stopping: &stopping,
         held: RefCell::default(),
+        reload: &|| reload(&environment, &request, &run_dir, &command),
     };
     if exec {
         return Err(started.replaced(&mut signals));
@@ -151,18 +152,11 @@ pub fn program(words: &[OsString], mut signals: Signals) -> Result<u8, Failure> 
         supervise::adopt_orphans();
         let children = Children::default();
         let child = spawn(&command, &[], &user, &mut signals)?;
-        let limit = own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT);
+        let limit = Some(own.stop_timeout.unwrap_or(PROGRAM_STOP_TIMEOUT));
+        let handling = Handling { ladder: &[], limit, reload: &|| true };
         tokio::select! {
             biased;
-            ended = supervise::supervise(
-                child,
-                &children,
-                &mut signals,
-                &[],
-                Some(limit),
-                &|_| {},
-                no_request,
-            ) => {
+            ended = supervise::supervise(child, &children, &mut signals, handling, &|_| {}, no_request) => {
                 Ok(ended.status(&own.stop_success))
             }
             never = answer_names(names) => match never {},
@@ -368,6 +362,36 @@ fn private_fallback(run_dir: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Evaluates the environment and its secret files once more, and writes what comes out. The files of before stay where
+/// anything is wrong. `true` for a service that reads none again: the signal is its own.
+fn reload(environment: &Environment, request: &Request, run_dir: &Path, command: &CommandLine) -> bool {
+    match reloaded(environment, request, run_dir, command) {
+        Ok(()) => true,
+        Err(failure) => {
+            tracing::error!("SIGHUP is not passed on, and nothing has changed: {}", failure.text);
+            false
+        }
+    }
+}
+
+fn reloaded(
+    environment: &Environment,
+    request: &Request,
+    run_dir: &Path,
+    command: &CommandLine,
+) -> Result<(), Failure> {
+    let prepared = prepare(environment, request)?;
+    if !prepared.package.contract.service.reloads {
+        return Ok(());
+    }
+    let plan = prepared.sound_plan()?;
+    write_plan(plan, run_dir, None, &|| {})?;
+    let rendered = plan.tasks.iter().try_for_each(|task| tasks::rendered(task, command));
+    rendered.map_err(|error| Failure::new(error.status(), error))?;
+    tracing::info!("SIGHUP received: {} files are rendered anew", plan.files.len());
+    Ok(())
+}
+
 fn drop_privileges(identity: Option<&Identity>, own: &Own) -> Result<Unprivileged, Failure> {
     let dropped = match identity {
         Some(identity) => {
@@ -463,6 +487,8 @@ struct Started<'a> {
     stopping: &'a Notify,
     /// Descriptors that tasks have the service hold.
     held: RefCell<Vec<OwnedFd>>,
+    /// Renders everything anew; whether the service should read it.
+    reload: &'a dyn Fn() -> bool,
 }
 
 impl Started<'_> {
@@ -478,8 +504,8 @@ impl Started<'_> {
         let request = async |probe: &HttpProbe, within| {
             self.listeners.ask(probe, within).await.map_err(|unmet| unmet.to_string())
         };
-        let (ladder, limit) = (&self.plan.stop, self.own.stop_timeout);
-        let supervised = supervise::supervise(child, self.children, signals, ladder, limit, &events, request);
+        let handling = Handling { ladder: &self.plan.stop, limit: self.own.stop_timeout, reload: self.reload };
+        let supervised = supervise::supervise(child, self.children, signals, handling, &events, request);
         tokio::pin!(supervised);
         // In this order: once a stop has begun, no task goes on and nothing becomes ready any more.
         let failed = tokio::select! {
@@ -500,6 +526,8 @@ impl Started<'_> {
     async fn until_startable(&self, signals: &mut Signals) -> Result<(), Failure> {
         stop_if_asked(signals)?;
         signals.forget();
+        let rendered = self.plan.tasks.iter().try_for_each(|task| tasks::rendered(task, self.command));
+        rendered.map_err(|error| Failure::new(error.status(), error))?;
         self.tasks_before_start(TaskPhase::BeforeStart, signals).await?;
         self.wait_for_dependencies(signals).await?;
         self.tasks_before_start(TaskPhase::AfterWaits, signals).await

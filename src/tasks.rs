@@ -55,6 +55,19 @@ impl fmt::Display for TaskError {
 
 impl std::error::Error for TaskError {}
 
+/// Puts into the rendered files what is known only once root is given up. After each rendering.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn rendered(task: &Task, command: &CommandLine) -> Result<(), TaskError> {
+    match task {
+        Task::PostgresqlCluster(cluster) => {
+            postgresql::add_present_user(cluster, command).map_err(TaskError::PostgresqlCluster)
+        }
+        Task::S3Buckets(_) | Task::PostgresqlContents(_) => Ok(()),
+    }
+}
+
 /// Does what a task has to do in this phase, and logs what it changed. Descriptors that the service must hold for as
 /// long as it runs.
 ///

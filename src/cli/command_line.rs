@@ -261,6 +261,9 @@ mod tests {
         assert_eq!(run("dl-entry minio --version"), None);
         assert_eq!(words_taken(&words("minio server /d"), &server()), 2);
         assert_eq!(words_taken(&words("/d server"), &server()), 0);
+        assert_eq!(words_taken(&words("minio"), &server()), 0);
+        assert_eq!(words_taken(&words("org.example.Main --port 1"), &["org.example.*".into()]), 1);
+        assert_eq!(words_taken(&words("com.example.Main"), &["org.example.*".into()]), 0);
     }
 
     #[test]

@@ -352,7 +352,7 @@ impl<'a> Checker<'a> {
             let items: Vec<&str> = item.filter(|_| matches!(one.origin, Origin::OfGroup(..))).into_iter().collect();
             self.expression(key, &one.expression(contract, file), &items);
             for condition in one.own_conditions() {
-                self.condition(key, condition, &item.into_iter().collect::<Vec<_>>());
+                self.condition(key, &condition, &item.into_iter().collect::<Vec<_>>());
             }
             let template = self.package.files.get(&file.template);
             if template.is_some_and(|(_, text)| !text.lines().any(|line| place(line).is_some())) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use percent_encoding::utf8_percent_encode;
 use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
 
+use crate::contract::jar;
 use crate::contract::java;
 use crate::contract::search_path;
 use crate::contract::shortcut;
@@ -259,6 +260,13 @@ fn register_lookups(tera: &mut Tera) {
         let path: &str = kwargs.must_get("path")?;
         Ok(volumes::is_writable(path.as_ref()))
     });
+    tera.register_function("missing_classes", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        let (folder, classes): (&str, Value) = (kwargs.must_get("folder")?, kwargs.must_get("classes")?);
+        Ok(values(jar::missing_classes(folder.as_ref(), &texts(&classes)).into_iter()))
+    });
+    tera.register_function("file_names", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        Ok(values(file_names(kwargs.must_get::<&str>("folder")?.as_ref(), kwargs.must_get("pattern")?)?.into_iter()))
+    });
     tera.register_filter("line_value", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
         Ok(line_value(text, kwargs.must_get("key")?).unwrap_or_default())
     });
@@ -291,18 +299,32 @@ fn jar_version(folder: &std::path::Path, name: &str) -> Option<String> {
     files.filter_map(version).max_by_key(|version| version_key(version))
 }
 
+/// The names of a folder's files that a pattern matches, in order; none where it cannot be read.
+fn file_names(folder: &std::path::Path, pattern: &str) -> TeraResult<Vec<String>> {
+    let regex = regex_lite::Regex::new(pattern).map_err(|error| tera::Error::message(error.to_string()))?;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| regex.is_match(name));
+    names.sort();
+    Ok(names)
+}
+
 /// The value of the first line `KEY: VALUE` of a text, without quotes; an indented line belongs to another key.
 fn line_value(text: &str, key: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     Some(value.replace(['"', '\''], "").trim().to_owned())
 }
 
-/// The entries of a map whose keys a pattern matches.
+/// The entries of a map whose keys a pattern matches, in their order; numbers count as such.
 fn entries_of(map: &Value, pattern: &str) -> TeraResult<Vec<(String, String)>> {
     let regex = regex_lite::Regex::new(pattern).map_err(|error| tera::Error::message(error.to_string()))?;
     let entries = map.as_map().into_iter().flatten();
     let texts = entries.map(|(key, value)| (key.to_string(), plain(value)));
-    Ok(texts.filter(|(key, _)| regex.is_match(key)).collect())
+    let mut texts: Vec<(String, String)> = texts.filter(|(key, _)| regex.is_match(key)).collect();
+    if texts.iter().all(|(key, _)| key.parse::<u64>().is_ok()) {
+        texts.sort_by_key(|(key, _)| key.parse::<u64>().ok());
+    }
+    Ok(texts)
 }
 
 /// Nodes separated by commas, semicolons or blanks as URLs: `host`, `host/path` and URLs as they are.

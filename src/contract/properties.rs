@@ -18,7 +18,7 @@ use crate::contract::{Contract, Derived, File, Group, Section, Variable};
 pub(crate) const KEYED: [&str; 5] = ["properties", "smallrye", "airlift", "postgresql-conf", "env"];
 
 /// A key of a file, where a value goes. Written `"key"` where the key says it all.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Property {
     pub key: String,
@@ -27,6 +27,9 @@ pub struct Property {
     pub file: Option<String>,
     /// Condition: no such line elsewhere.
     pub when: Option<String>,
+    /// The first `version` that knows the key, and the first that does not any more.
+    pub since: Option<String>,
+    pub until: Option<String>,
     /// Filter that writes the value, where `[file.print]` would write it in another way.
     pub print: Option<String>,
     /// Expression that is written instead of the value, even where there is none.
@@ -58,7 +61,7 @@ impl<'de> Visitor<'de> for Properties {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Vec<Property>, E> {
-        Ok(vec![Property { key: key.to_owned(), file: None, when: None, print: None, value: None, adopt: true }])
+        Ok(vec![Property { key: key.to_owned(), adopt: true, ..Property::default() }])
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Property>, A::Error> {
@@ -266,15 +269,23 @@ impl Destination<'_> {
     }
 
     /// The conditions under which the line stands in the file, whatever its value.
-    pub fn conditions<'s>(&'s self, file: &'s File) -> impl Iterator<Item = &'s String> {
-        let sections = file.sections_of(&self.property.key).filter_map(|section| section.when.as_ref());
-        sections.chain(self.own_conditions())
+    pub fn conditions(&self, file: &File) -> Vec<String> {
+        let sections = file.sections_of(&self.property.key).filter_map(|section| section.when.clone());
+        sections.chain(self.own_conditions()).collect()
     }
 
     /// Those that are not a section's.
-    pub fn own_conditions(&self) -> impl Iterator<Item = &String> {
-        self.origin.when().into_iter().chain(&self.property.when)
+    pub fn own_conditions(&self) -> Vec<String> {
+        let Property { since, until, when, .. } = self.property;
+        let since = since.iter().map(|version| from(version));
+        let until = until.iter().map(|version| format!("not ({})", from(version)));
+        self.origin.when().into_iter().chain(when).cloned().chain(since).chain(until).collect()
     }
+}
+
+/// The condition of this version and newer ones.
+fn from(version: &str) -> String {
+    format!("version | since(version={version:?})")
 }
 
 /// A property as a line of a template.
@@ -298,7 +309,7 @@ impl<'p> Line<'p> {
             "list" | "words" => only_if(&name, &line),
             _ => only_if(&format!("{name} is defined"), &line),
         };
-        Line { place, conditions: one.conditions(file).cloned().collect(), text }
+        Line { place, conditions: one.conditions(file), text }
     }
 }
 
@@ -345,7 +356,7 @@ mod tests {
         [[env]]
         name = "DEMO_TIME"
         type = "duration"
-        property = ["query.time", { key = "query.seconds", print = "seconds", when = "old" }]
+        property = ["query.time", { key = "query.seconds", print = "seconds", when = "old", until = "2" }]
         when = "coordinates"
         doc = "x"
         [[env]]
@@ -414,7 +425,8 @@ mod tests {
         let expected = "# a\nhttp.port={{ port }}\n\
             {% if coordinates %}{% if memory is defined %}query.memory={{ memory | datasize }}\n{% endif %}\
             {% if time is defined %}query.time={{ time | duration }}\n{% endif %}{% endif %}\
-            {% if (coordinates) and (old) %}{% if time is defined %}query.seconds={{ time | seconds }}\n{% endif %}{% endif %}\
+            {% if (coordinates) and (old) and (not (version | since(version=\"2\"))) %}\
+            {% if time is defined %}query.seconds={{ time | seconds }}\n{% endif %}{% endif %}\
             {% if coordinates %}{% if hosts %}tls.hosts={{ hosts | join(sep=\",\") }}\n{% endif %}{% endif %}\
             coordinates={{ coordinates }}\nb=1\n";
         assert_eq!(text, expected);

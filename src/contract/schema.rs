@@ -81,7 +81,7 @@ pub struct Service {
     /// One line.
     #[serde(default)]
     pub summary: String,
-    /// The program and its arguments; an argument that comes out empty is left out.
+    /// The program and its arguments; an argument that comes out empty is left out, unless it is an item of a list.
     #[serde(default)]
     pub command: Vec<Argument>,
     /// Variables with these prefixes belong to the service: an unknown one is probably misspelt.
@@ -93,12 +93,20 @@ pub struct Service {
     /// `docker run IMAGE minio server /data`.
     #[serde(default)]
     pub words: Vec<String>,
+    /// First words that ask for this service as `words` do, and stay among the arguments, as they say what it is to
+    /// do: `executor`. One that ends in `*` stands for every word that begins so.
+    #[serde(default)]
+    pub commands: Vec<String>,
     /// The command itself says where `arguments` go; otherwise they are put at its end.
     #[serde(default)]
     pub places_arguments: bool,
     /// User the service runs as when dl-entry is started as root, as `docker run --user` takes it.
     #[serde(default = "default_user")]
     pub user: String,
+    /// The service reads its files again on SIGHUP: they are rendered anew before it is passed on, and it is not where
+    /// that fails.
+    #[serde(default)]
+    pub reloads: bool,
     /// Notes for operators before the first start; shown by `explain`.
     #[serde(default)]
     pub doc: String,
@@ -915,7 +923,9 @@ impl Variable {
     /// All names that it may be given under.
     fn names(&self) -> impl Iterator<Item = &String> {
         let adopted = self.properties.iter().filter(|property| property.adopt).map(|property| &property.key);
-        std::iter::once(&self.name).chain(&self.aliases).chain(adopted)
+        // Two properties of one key, where the one or the other holds, are one name.
+        let keys: BTreeSet<&String> = adopted.collect();
+        std::iter::once(&self.name).chain(&self.aliases).chain(keys)
     }
 
     /// Never shown anywhere.

@@ -39,11 +39,15 @@ pub fn bytes_of(text: &str) -> OsString {
     OsString::from_vec(bytes)
 }
 
-/// How many of the first arguments only stand for the service: one of `server`, two of `minio server`.
+/// How many of the first arguments stand for the service: one of `server` or `org.example.*`, two of `minio server`.
 pub fn words_taken(arguments: &[OsString], words: &[String]) -> usize {
+    let is_word = |argument: &OsString, word: &str| match word.strip_suffix('*') {
+        Some(beginning) => argument.to_str().is_some_and(|argument| argument.starts_with(beginning)),
+        None => argument == word,
+    };
     let length = |phrase: &String| {
         let count = phrase.split(' ').count();
-        let same = phrase.split(' ').eq(arguments.iter().take(count).filter_map(|argument| argument.to_str()));
+        let same = phrase.split(' ').zip(arguments).filter(|(word, argument)| is_word(argument, word)).count() == count;
         same.then_some(count)
     };
     words.iter().filter_map(length).max().unwrap_or(0)

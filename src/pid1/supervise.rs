@@ -190,13 +190,22 @@ fn time_of_first(rungs: &[StopRung], left: Option<Duration>) -> Duration {
 
 // --- doing --------------------------------------------------------------------------------------------------------
 
-/// Watches over the service to its end. `limit` is `DL_STOP_TIMEOUT`: what the whole stop may take.
-pub async fn supervise(
+/// How a service is stopped, and told to read its files again.
+#[derive(Clone, Copy)]
+pub(crate) struct Handling<'a> {
+    pub ladder: &'a [StopRung],
+    /// `DL_STOP_TIMEOUT`: what the whole stop may take.
+    pub limit: Option<Duration>,
+    /// Asked before SIGHUP is passed on; where it is not to be, it has said why.
+    pub reload: &'a dyn Fn() -> bool,
+}
+
+/// Watches over the service to its end.
+pub(crate) async fn supervise(
     child: Child,
     children: &Children,
     signals: &mut Signals,
-    ladder: &[StopRung],
-    limit: Option<Duration>,
+    handling: Handling<'_>,
     events: &dyn Fn(Happened),
     request: impl AsyncFn(&HttpProbe, Duration) -> Result<(), String>,
 ) -> Ending {
@@ -207,8 +216,7 @@ pub async fn supervise(
         pid: child.pid(),
         children,
         paused: false,
-        ladder,
-        limit,
+        handling,
         events,
         asked: false,
         asked_by: None,
@@ -288,8 +296,7 @@ struct Supervisor<'a> {
     children: &'a Children,
     /// Whether we have passed on a signal that stops it, until one that resumes it.
     paused: bool,
-    ladder: &'a [StopRung],
-    limit: Option<Duration>,
+    handling: Handling<'a>,
     events: &'a dyn Fn(Happened),
     /// Whether we were told to stop.
     asked: bool,
@@ -316,7 +323,7 @@ impl Supervisor<'_> {
         }
         self.asked = true;
         // Without a ladder SIGINT may be a shell's Ctrl-C: nobody wants to end the rest of it the sooner.
-        if signal == libc::SIGINT && state == State::Running && self.ladder.is_empty() {
+        if signal == libc::SIGINT && state == State::Running && self.handling.ladder.is_empty() {
             return Event::Asked(signal, Asking::First);
         }
         let now = Instant::now();
@@ -329,7 +336,7 @@ impl Supervisor<'_> {
     }
 
     fn carry_out(&mut self, state: State, event: Event) -> State {
-        let (mut next, actions) = step(state, event, self.ladder.len());
+        let (mut next, actions) = step(state, event, self.handling.ladder.len());
         for action in actions {
             if let Some(event) = self.act(action) {
                 next = self.carry_out(next, event);
@@ -341,6 +348,7 @@ impl Supervisor<'_> {
     /// The resulting event, if any.
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
+            Action::Forward(libc::SIGHUP) if !(self.handling.reload)() => {}
             Action::Forward(signal) => {
                 self.forward(signal);
                 if asks_to_stop(signal) {
@@ -364,7 +372,7 @@ impl Supervisor<'_> {
 
     /// When the whole stop must be over. It begins when this is first asked.
     fn end_of_stop(&mut self) -> Option<Instant> {
-        self.give_up = self.give_up.or_else(|| from_now(self.limit?));
+        self.give_up = self.give_up.or_else(|| from_now(self.handling.limit?));
         self.give_up
     }
 
@@ -409,9 +417,9 @@ impl Supervisor<'_> {
 
     fn begin(&mut self, rung: usize) {
         let left = self.end_of_stop().map(|end| end.saturating_duration_since(Instant::now()));
-        let within = time_of_first(&self.ladder[rung..], left);
+        let within = time_of_first(&self.handling.ladder[rung..], left);
         self.deadline = from_now(within);
-        let action = &self.ladder[rung].action;
+        let action = &self.handling.ladder[rung].action;
         let draining = matches!(action, StopAction::Http(_));
         (self.events)(Happened::StopStarted { draining });
         let why =

@@ -178,6 +178,12 @@ impl Composer {
         Ok(directories)
     }
 
+    /// An argument of the contract's own; nothing where it comes out empty.
+    fn argument(&self, text: &str, context: &Context) -> Result<Option<OsString>, ComposeError> {
+        let text = self.text("the command", text, context)?;
+        Ok(Some(arguments::bytes_of(&text)).filter(|argument| !argument.is_empty()))
+    }
+
     fn command(
         &self,
         contract: &Contract,
@@ -188,15 +194,18 @@ impl Composer {
         let mut argv: Vec<OsString> = Vec::new();
         for argument in &contract.service.command {
             match argument {
-                Argument::Plain(text) => argv.push(arguments::bytes_of(&self.text(PART, text, &self.context)?)),
+                Argument::Plain(text) => argv.extend(self.argument(text, &self.context)?),
                 Argument::Conditional(argument) => {
                     for context in self.contexts(PART, argument.when.as_ref(), argument.each.as_ref())? {
-                        argv.push(arguments::bytes_of(&self.text(PART, &argument.value, &context)?));
+                        match argument.each {
+                            // An item of a list may be an empty argument of the operator's.
+                            Some(_) => argv.push(arguments::bytes_of(&self.text(PART, &argument.value, &context)?)),
+                            None => argv.extend(self.argument(&argument.value, &context)?),
+                        }
                     }
                 }
             }
         }
-        argv.retain(|argument| !argument.is_empty());
         if !contract.service.places_arguments {
             argv.extend(arguments.iter().map(|argument| arguments::bytes_of(argument)));
         }

@@ -65,9 +65,22 @@ impl Loader<'_> {
             let before = self.problems.len();
             self.rename(&old, &new);
             if takes_file {
+                self.name_mounted_secret(&old, &new);
                 self.rename(&format!("{old}_FILE"), &format!("{new}_FILE"));
             }
             self.break_key_since(before, &new);
+        }
+    }
+
+    /// A secret file that is named like an old name, where nothing else gives the variable a value.
+    fn name_mounted_secret(&mut self, old: &str, new: &str) {
+        let names = [old, new].into_iter().flat_map(|name| [name.to_owned(), format!("{name}_FILE")]);
+        let given = names.into_iter().any(|name| self.environment.get(&name).is_some() || self.renamed.contains_key(&name));
+        let mounted = |name: &str| self.options.secrets.path_for(name).ok().flatten();
+        // What cannot be looked for is reported where the variable is read.
+        let path = if given || mounted(new).is_some() { None } else { mounted(old) };
+        if let Some(path) = path.as_ref().and_then(|path| path.to_str()) {
+            self.environment.insert(&format!("{old}_FILE"), path);
         }
     }
 

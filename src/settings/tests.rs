@@ -383,6 +383,44 @@ fn passthrough_keys_follow_one_rule_and_extra_lines_join_them() {
 }
 
 #[test]
+fn keys_with_underscores_are_given_by_prefix_by_name_or_in_apostrophes() {
+    let contract = "[service]\nname = \"demo\"\nsummary = \"x\"\ncommand = [\"x\"]\n\
+        [[env]]\nname = \"DEMO_PORT\"\ntype = \"int\"\naliases = [\"port\"]\ndoc = \"x\"\n\
+        [[passthrough]]\nkey = \"config\"\nprefix = \"DEMO_CONFIG__\"\nextra = \"DEMO_EXTRA\"\nunderscores = true\n\
+        key-prefixes = [\"DEMO_\", \"DEM_\"]\nkeys = [\"work_mem\", \"a.b_c\"]\ndoc = \"x\"\n";
+    let pairs = [
+        ("DEMO_CONFIG__MAX_X", "1"),
+        ("DEMO_CONFIG__stat__max", "2"),
+        ("DEM_WORK_MEM", "3"),
+        ("DEMO_A_B_C", "4"),
+        ("DEMO_EXTRA", "Log_Line = '%m it''s'\nport = '7'\n"),
+    ];
+    let (settings, problems) = loaded(contract, &pairs);
+    assert_eq!(problems, ["DEMO_EXTRA sets port: taken as DEMO_PORT"]);
+    let config = serde_json::to_value(settings.context.get("config").unwrap()).unwrap();
+    let expected = serde_json::json!({"max_x": "1", "stat.max": "2", "work_mem": "3", "a.b_c": "4", "log_line": "%m it's"});
+    assert_eq!((config, number(&settings, "port")), (expected, Some(7)));
+}
+
+#[test]
+fn a_secret_file_named_like_an_old_name_is_the_variables() {
+    let folder = std::env::temp_dir().join(format!("dl-entry-old-secret-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("app_password"), "Xq7neutral3App\n").unwrap();
+    let contract = "[service]\nname = \"demo\"\nsummary = \"x\"\ncommand = [\"x\"]\n\
+        [alias]\nAPP_PASSWORD = \"DEMO_ROLE_APP_PASSWORD\"\n\
+        [[group]]\nname = \"role\"\nkey = \"roles\"\nprefix = \"DEMO_ROLE_\"\ndoc = \"x\"\n\
+        [[group.env]]\nname = \"PASSWORD\"\ntype = \"secret\"\ndoc = \"x\"\n";
+    let contract = Contract::from_toml(contract).unwrap();
+    let secrets = SecretFiles { directory: Some(folder.clone()), must_exist: true };
+    let options = Options { secrets, ..options() };
+    let (settings, _) = load(&contract, &Environment::from_pairs([]), &options);
+    let roles = serde_json::to_value(settings.context.get("roles").unwrap()).unwrap();
+    assert_eq!((&roles[0]["name"], &roles[0]["password"]), (&"app".into(), &"Xq7neutral3App".into()));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn a_passthrough_key_in_two_places_is_an_error_unless_they_agree() {
     let both = |one, other| {
         run(&[GOOD, ("DEMO_CONFIG__a__b", one), ("DEMO_CONFIG__a-b", other), ("DEMO_CONFIG_EXTRA", "c=1")], &options())

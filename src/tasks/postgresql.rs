@@ -26,6 +26,8 @@ use crate::exit;
 use crate::plan::{PostgresqlCluster, PostgresqlContents, Reconcile, TaskPhase};
 use crate::tasks::Surroundings;
 
+pub use names::add_present_user;
+
 use evidence::Found;
 use session::Session;
 
@@ -83,7 +85,6 @@ pub async fn run(
 }
 
 async fn before_start(cluster: &PostgresqlCluster, around: Surroundings<'_>) -> Result<OwnedFd, ClusterError> {
-    names::add_present_user(cluster, around)?;
     evidence::mend_permissions(&cluster.data)?;
     // Before anything is removed that an earlier server has left behind.
     let lock = lock::acquire(&cluster.data, lock::PATIENCE).await?;

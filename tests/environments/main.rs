@@ -13,7 +13,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-const SERVICES: [&str; 4] = ["minio", "nessie", "postgresql", "trino"];
+const SERVICES: [&str; 5] = ["minio", "nessie", "postgresql", "spark", "trino"];
 
 #[derive(Deserialize)]
 struct Case {

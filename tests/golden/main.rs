@@ -1,4 +1,5 @@
-//! `tests/golden/SERVICE/CASE/env` in, `…/expected/` out: the report, the plan and every file, word for word.
+//! `tests/golden/SERVICE/CASE/env` in, `…/expected/` out: the report, the plan and every file, word for word. A file
+//! `arguments` beside `env` has those of the service, one a line.
 //!
 //! The container's facts are fixed, so that the outcome is the same everywhere. `DL_UPDATE=1` writes what is expected
 //! anew; read the difference before committing it.
@@ -86,10 +87,13 @@ fn read_tree(root: &Path, folder: &Path) -> Outcome {
 fn outcome(service: &str, env_file: &Path) -> Outcome {
     let package = registry::find(service, Path::new("/nonexistent")).unwrap();
     let environment = Environment::from_files(&[env_file.to_owned()]).unwrap();
-    let (settings, mut problems) = settings::load(&package.contract, &environment, &options());
+    let arguments = std::fs::read_to_string(env_file.with_file_name("arguments")).unwrap_or_default();
+    let arguments: Vec<String> = arguments.lines().map(str::to_owned).collect();
+    let options = Options { arguments: arguments.clone(), ..options() };
+    let (settings, mut problems) = settings::load(&package.contract, &environment, &options);
     let mut files = Outcome::new();
     if !report::has_errors(&problems) {
-        match build::compose(&package.contract, &settings, &[]) {
+        match build::compose(&package.contract, &settings, &arguments) {
             Ok(plan) => drop(files.insert("plan".into(), describe_plan(&plan))),
             Err(error) => problems.push(error.problem(service, &settings)),
         }

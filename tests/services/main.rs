@@ -10,4 +10,5 @@ mod nessie;
 mod postgresql;
 mod postgresql_crashes;
 mod service;
+mod spark;
 mod trino;

@@ -1,8 +1,9 @@
 //! PostgreSQL: a cluster made from the environment, kept as it says, and never half there.
 
 use crate::service::{LONG, Service};
-use crate::support::{Running, descendants, free_port, require_root};
+use crate::support::{Running, descendants, free_port, require_root, until};
 use nix::sys::signal::{Signal, kill};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -239,4 +240,59 @@ fn scripts_of_every_start_run_each_time_before_it_is_ready() {
         assert_eq!(server.query("main", "SELECT count(*) FROM starts"), starts);
         Postgresql::stop(running);
     }
+}
+
+#[test]
+fn sighup_renders_anew_and_the_server_reads_it_and_a_lost_file_changes_nothing() {
+    let mut server = Postgresql::new("reload");
+    let rules = server.service.own_folder("secrets").join("rules");
+    std::fs::write(&rules, "host all nobody 192.0.2.0/24 reject").unwrap();
+    server.service.set("POSTGRES_HBA_EXTRA_FILE", rules.display());
+    let mut running = server.ready();
+    assert_eq!(server.query("main", "SELECT 1"), "1");
+    std::fs::write(&rules, "host template1 all 127.0.0.1/32 reject").unwrap();
+    Postgresql::end(&running, Signal::SIGHUP);
+    until(LONG, "the new rule", || server.query("template1", "SELECT 1").contains("pg_hba.conf rejects").then_some(()));
+    std::fs::remove_file(&rules).unwrap();
+    Postgresql::end(&running, Signal::SIGHUP);
+    running.await_text(LONG, "SIGHUP is not passed on, and nothing has changed");
+    assert!(server.query("template1", "SELECT 1").contains("pg_hba.conf rejects"));
+    Postgresql::stop(running);
+}
+
+#[test]
+fn a_full_disk_and_a_folder_that_cannot_be_written_end_the_start_with_the_reason() {
+    let mut server = Postgresql::with_scripts("full");
+    let small = server.service.own_folder("small");
+    mount("tmpfs", &small, "size=24m,mode=777");
+    server.service.set("PGDATA", small.join("data").display());
+    let full = server.start_in_namespace().ended(LONG);
+    umount(&small);
+    assert_ne!(full.code(), 0, "{}", full.stderr);
+    assert!((full.stdout + &full.stderr).contains("No space left on device"));
+    mount("tmpfs", &small, "ro,mode=755");
+    let closed = server.start_in_namespace().ended(LONG);
+    umount(&small);
+    assert_eq!(closed.code(), 73, "{}", closed.stderr);
+    assert!(closed.stderr.contains("read-only"), "{}", closed.stderr);
+}
+
+#[test]
+fn a_data_folder_of_somebody_else_is_given_to_the_server_by_root() {
+    let server = Postgresql::with_scripts("owner");
+    std::fs::create_dir_all(&server.data).unwrap();
+    std::os::unix::fs::chown(&server.data, Some(999), Some(999)).unwrap();
+    std::fs::set_permissions(&server.data, std::fs::Permissions::from_mode(0o2770)).unwrap();
+    let running = server.ready();
+    server.assert_complete();
+    Postgresql::stop(running);
+}
+
+fn mount(kind: &str, at: &std::path::Path, options: &str) {
+    let mounted = Command::new("mount").args(["-t", kind, "-o", options, "none"]).arg(at).status().unwrap();
+    assert!(mounted.success(), "mount {} failed", at.display());
+}
+
+fn umount(at: &std::path::Path) {
+    assert!(Command::new("umount").arg(at).status().unwrap().success(), "umount {} failed", at.display());
 }

@@ -7,6 +7,7 @@ use crate::postgresql::Postgresql;
 use crate::service::LONG;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,9 @@ fn each_point(test: &'static str, signal: Signal) {
     });
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     stages.iter().for_each(|stage| *counts.entry(stage).or_default() += 1);
-    println!("{signal} at {} points of {whole:?}, by stage: {counts:?}", stages.len());
+    // Not with `println!`, which a test that succeeds does not show.
+    let told = writeln!(std::io::stderr(), "{signal} at {} points of {whole:?}, by stage: {counts:?}", stages.len());
+    told.unwrap();
     assert!(counts.len() >= 3, "the points are not spread over the initialisation: {counts:?}");
 }
 

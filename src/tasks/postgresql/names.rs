@@ -4,8 +4,7 @@
 use std::fs;
 
 use super::ClusterError;
-use crate::plan::PostgresqlCluster;
-use crate::tasks::Surroundings;
+use crate::plan::{CommandLine, PostgresqlCluster};
 
 /// The map's name in pg_hba.conf.
 const MAP: &str = "dl-entry";
@@ -14,8 +13,8 @@ const MAP: &str = "dl-entry";
 ///
 /// # Errors
 /// The file cannot be read or written.
-pub fn add_present_user(cluster: &PostgresqlCluster, around: Surroundings<'_>) -> Result<(), ClusterError> {
-    let user = around.command.environment.iter().find(|(name, _)| name == "USER");
+pub fn add_present_user(cluster: &PostgresqlCluster, command: &CommandLine) -> Result<(), ClusterError> {
+    let user = command.environment.iter().find(|(name, _)| name == "USER");
     let Some(user) = user.and_then(|(_, name)| name.to_str()).filter(|name| !name.is_empty()) else { return Ok(()) };
     let path = &cluster.names;
     let text = fs::read_to_string(path).map_err(|error| ClusterError::file(path, "read", &error))?;
