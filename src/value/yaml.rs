@@ -131,7 +131,7 @@ impl Node {
                     value.write(indent + 2, &mut inner);
                     // The first line of an item stands beside its dash.
                     let rest = if start == "-" { format!(" {}", &inner[indent + 2..]) } else { format!("\n{inner}") };
-                    text.extend([&margin, &start, &rest]);
+                    text.push_str(&format!("{margin}{start}{rest}"));
                     continue;
                 }
             }

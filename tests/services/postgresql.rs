@@ -60,7 +60,12 @@ impl Postgresql {
     }
 
     pub fn start_in_namespace(&self) -> Running {
-        let inner = self.service.command(&["run", "--service", "postgresql"]);
+        Postgresql::in_namespace(&self.service)
+    }
+
+    /// As process 1 of a namespace of its own, which shares the network.
+    pub fn in_namespace(service: &Service) -> Running {
+        let inner = service.command(&["run", "--service", service.name]);
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", NAMESPACE]);
         command.arg(inner.get_program()).args(inner.get_args()).env_clear();
