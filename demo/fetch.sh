@@ -33,6 +33,14 @@ fetch_everything() {
     unlock_cache
 }
 
+# For the tests alone.
+fetch_patroni() {
+    lock_cache
+    python_library patroni 'Patroni, which the tests run' patroni psycopg python-dateutil dnspython urllib3 \
+        typing-extensions psutil
+    unlock_cache
+}
+
 # maven NAME: leaves the checked file in the partial folder.
 maven() {
     need_command 'downloading through Maven' mvn maven

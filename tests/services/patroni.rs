@@ -1,7 +1,7 @@
 //! Patroni: three nodes that agree on a leader, and lose no write they have acknowledged when it goes.
 
 use crate::postgresql::Postgresql;
-use crate::service::{HOSTILE, LONG, Service, artifact};
+use crate::service::{HOSTILE, LONG, Service, artifact, give_secret};
 use crate::support::{Folder, Running, free_port, require_root, until};
 use nix::sys::signal::Signal;
 use std::io::Write as _;
@@ -190,6 +190,9 @@ fn while_writing(cluster: &mut Cluster, first: u32, action: impl FnOnce(&mut Clu
     })
 }
 
+/// Process 1 of each node is `dl-entry`, and Patroni is not: it leaves reaping alone.
+///
+/// Behaviours: 115.
 #[test]
 fn a_leader_that_goes_is_followed_by_another_and_no_acknowledged_write_is_lost() {
     let mut cluster = Cluster::ready("failover");
@@ -220,4 +223,32 @@ fn a_leader_that_goes_is_followed_by_another_and_no_acknowledged_write_is_lost()
     let printed: String = cluster.nodes.iter_mut().filter(|node| node.running.is_some()).map(Node::stop).collect();
     assert!(!printed.contains(PASSWORD) && !printed.contains(HOSTILE), "{printed}");
     drop(cluster.etcd);
+}
+
+#[test]
+fn every_secret_may_be_a_file() {
+    let mut service = Service::new("patroni", "files");
+    let secrets = service.own_folder("secrets");
+    service.set("DL_SECRETS_DIR", secrets.display()).set("ETCD_HOSTS", "etcd:2379").set("POSTGRES_EPHEMERAL", "yes");
+    service.set("PATRONI_NAME", "node1").set("PATRONI_ETCD3_USERNAME", "patroni").set("POSTGRESQL_USERNAME", "app");
+    let names = [
+        "PATRONI_SUPERUSER_PASSWORD", "PATRONI_REPLICATION_PASSWORD", "PATRONI_REWIND_PASSWORD", "PATRONI_RESTAPI_PASSWORD",
+        "PATRONI_ETCD3_PASSWORD", "POSTGRESQL_PASSWORD", "PATRONI_RESTAPI_KEYFILE_PASSWORD", "PATRONI_CTL_KEYFILE_PASSWORD",
+        "PATRONI_SUPERUSER_SSLPASSWORD", "PATRONI_REPLICATION_SSLPASSWORD", "PATRONI_REWIND_SSLPASSWORD",
+    ];
+    for (number, name) in names.iter().enumerate() {
+        let path = secrets.join(format!("secret{number}"));
+        give_secret(&path, &format!("Xq7neutral-{number}-end\n"));
+        service.set(&format!("{name}_FILE"), path.display());
+    }
+    let root = service.folder.join("root");
+    let root = root.display().to_string();
+    let ended = Running::start(service.command(&["render", "--service", "patroni", "--root", &root])).ended(LONG);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    let folder = format!("{root}{}/patroni", service.folder.join("run").display());
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).unwrap();
+    let written = read("patroni.yml") + &read("contents.json");
+    for (number, name) in names.iter().enumerate() {
+        assert!(written.contains(&format!("\"Xq7neutral-{number}-end\"")), "{name}: {written}");
+    }
 }
