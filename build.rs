@@ -7,6 +7,7 @@
 #[path = "src/contract"]
 mod contract {
     pub mod check;
+    mod entries;
     pub mod expression;
     pub mod fragments;
     pub mod jar;

@@ -3,7 +3,7 @@
 # A download goes to a temporary name, is compared with its checksum, and only then gets its own name; what is in the
 # cache is compared again each time it is used. Afterwards the cache holds:
 #   bin/minio   trino-server-476/   trino-cli-476-executable.jar   nessie-quarkus-0.99.0-runner.jar
-#   java-25/ and go/ (if needed)
+#   spark-4.1.2/   java-25/ and go/ (if needed)
 
 # The plugins the demo and the tests use; the others are most of the server's 900 MB.
 trino_plugins='exchange-filesystem iceberg jmx memory password-authenticators resource-group-managers'
@@ -20,6 +20,7 @@ trino_server=${trino_server%.tar.gz}
 trino_cli=$DL_CACHE/$(maven_file trino-cli)
 nessie_jar=$DL_CACHE/$(maven_file nessie)
 minio=$DL_CACHE/bin/minio
+spark=$DL_CACHE/spark-$(coordinate spark | sed 's/.*==//')
 
 file_is() { [ -f "$1" ] && [ "$(sha256sum <"$1" | cut -d ' ' -f 1)" = "$2" ]; }
 
@@ -33,9 +34,11 @@ fetch_everything() {
     unlock_cache
 }
 
-# For the tests alone.
-fetch_patroni() {
+# The demo is without Spark.
+fetch_for_tests() {
+    fetch_everything
     lock_cache
+    fetch_spark
     python_library patroni 'Patroni, which the tests run' patroni psycopg python-dateutil dnspython urllib3 \
         typing-extensions psutil
     unlock_cache
@@ -81,6 +84,33 @@ fetch_trino_server() {
     rm -rf "$trino_server"
     mv "$tree" "$trino_server"
     rm -f "$file"
+}
+
+# PyPI's source package of pyspark has all of Spark but its examples' jar. Iceberg's jars go beside Spark's own.
+fetch_spark() {
+    tree_is_whole "$spark" && return 0
+    need_space "$DL_CACHE" 3000 'downloading and unpacking Spark'
+    need_command 'downloading Spark' python3 python3 python3-venv
+    say "downloading $(coordinate spark)"
+    tree=$partial/${spark##*/}
+    rm -rf "$partial/pip" "$partial/sdist" "$tree"
+    python3 -m venv "$partial/pip" || fail "python3 cannot make a virtual environment in $partial/pip"
+    printf '%s --hash=sha256:%s\n' "$(coordinate spark)" "$(checksums spark)" >"$partial/requirements.txt"
+    "$partial/pip/bin/pip" --quiet download --require-hashes --no-deps --no-binary :all: -d "$partial/sdist" \
+        -r "$partial/requirements.txt" </dev/null >&2 ||
+        fail "pip could not download $(coordinate spark): is the network reachable? (lines above)"
+    mkdir -p "$tree/python"
+    (cd "$partial/sdist" && tar -xzf ./*.tar.gz --no-same-owner --strip-components=1) || fail 'cannot unpack Spark'
+    mv "$partial/sdist/deps/jars" "$partial/sdist/deps/bin" "$partial/sdist/deps/sbin" "$tree"
+    mv "$partial/sdist/pyspark" "$partial/sdist/lib" "$tree/python"
+    for jar in iceberg-spark iceberg-aws; do
+        maven "$jar"
+        mv "$file" "$tree/jars"
+    done
+    (cd "$tree" && each_inode | xargs -0 sha256sum >"$partial/sums" && mv "$partial/sums" .sha256sums)
+    chmod -R go+rX,go-w "$tree"
+    rm -rf "$spark" "$partial/pip" "$partial/sdist"
+    mv "$tree" "$spark"
 }
 
 each_inode() { find . -type f ! -name .sha256sums -printf '%i %p\0' | sort -z -u -n -k 1,1 | cut -z -d ' ' -f 2-; }

@@ -13,9 +13,9 @@ test_everything() {
         fail 'the tests mount, change users and make PID namespaces: run them as root (in a container, if you like)'
     [ -d "$DL_CACHE/target" ] || need_space "$DL_CACHE" 8000 'building everything the tests use'
     took=
-    part 'downloads' fetch_everything
-    part 'Patroni' fetch_patroni
-    share bin/minio "${trino_server##*/}" "${nessie_jar##*/}" "${trino_cli##*/}" patroni
+    part 'downloads' fetch_for_tests
+    share bin/minio "${trino_server##*/}" "${nessie_jar##*/}" "${trino_cli##*/}" "${spark##*/}" \
+        patroni
     part 'packages' prepare_packages
     part 'static binary' build "$native"
     prepare_host_rust
@@ -46,7 +46,7 @@ part() {
 }
 
 prepare_packages() {
-    need_command 'compiling the Java readers' javac default-jdk-headless
+    need_command 'compiling the Java readers, and running Spark' javac default-jdk-headless
     need_command 'compiling native code' cc gcc libc6-dev
     need_command 'checking the shell' shellcheck shellcheck
     need_command 'calling the services' curl curl

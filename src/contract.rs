@@ -4,6 +4,7 @@
 //! `settings`. The build script compiles most of it too, so that both read a contract alike.
 
 pub mod check;
+mod entries;
 pub mod expression;
 pub mod fragments;
 pub mod jar;

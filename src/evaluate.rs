@@ -98,7 +98,9 @@ pub fn image_words() -> Vec<String> {
     let own = Own::load(&Environment::of_process()).0;
     let name = service_name(None, &own).ok();
     let package = name.and_then(|name| registry::find(&name, Path::new(registry::FOLDER)).ok());
-    package.map(|package| [package.contract.service.words, package.contract.service.commands].concat()).unwrap_or_default()
+    package
+        .map(|package| [package.contract.service.words, package.contract.service.commands].concat())
+        .unwrap_or_default()
 }
 
 /// `--service`, `DL_SERVICE` of the environment looked at or of this process, or what the image says.

@@ -54,9 +54,19 @@ const PROGRAM_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Asked<'a> {
     /// `None`: `DL_SERVICE`, or the image's own.
     pub service: Option<&'a str>,
-    /// Become the service instead of supervising it.
-    pub exec: bool,
+    pub end: End,
     pub arguments: &'a [OsString],
+}
+
+/// How far a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// To the end of the service, supervised; to its start where `DL_EXEC` says so.
+    OfService,
+    /// To its start: the service takes our place.
+    Replaced,
+    /// Only until its data is there; with `new` none may be there before.
+    WithData { new: bool },
 }
 
 /// Runs the image's service to its end.
@@ -85,12 +95,13 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
     tell(&prepared, fallback.as_deref());
     let identity = identity(&prepared.package.contract.service.user)?;
     let health = Health::since(begun, &plan.service, &prepared.secrets);
-    let exec = asked.exec || own.exec;
-    refuse_low_ports(&prepared, plan, !exec)?;
+    let exec = asked.end == End::Replaced || asked.end == End::OfService && own.exec;
+    let served = asked.end == End::OfService && !exec;
+    refuse_low_ports(&prepared, plan, served)?;
     health.set_phase(Phase::Rendering);
-    let listener = match exec {
-        true => None,
-        false => health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?,
+    let listener = match served {
+        false => None,
+        true => health::bind(&own.health_addr).map_err(|error| Failure::new(exit::SYSTEM, error))?,
     };
     let early = Early::on(listener.as_ref(), &health);
     let written = write_plan(plan, &run_dir, identity.as_ref(), &|| early.answer());
@@ -116,6 +127,14 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
         return Err(started.replaced(&mut signals));
     }
     drop(early);
+    if let End::WithData { new } = asked.end {
+        return block_on(async {
+            tokio::select! {
+                status = started.with_data(new, &mut signals) => status,
+                never = answer_names(names) => match never {},
+            }
+        });
+    }
     block_on(async {
         let serving = serve(listener, &health, &plan.ready, &listeners);
         tokio::select! {
@@ -563,6 +582,22 @@ impl Started<'_> {
             tracing::info!("{} received, {} is not started", signals::name(signal), self.plan.service);
             Failure::new(exit::of_signal(signal), "")
         })
+    }
+
+    /// Only what comes before the waits.
+    async fn with_data(&self, new: bool, signals: &mut Signals) -> Result<u8, Failure> {
+        if self.tasks_of(TaskPhase::BeforeStart).next().is_none() {
+            let complaint = format!("{} makes no data of its own before it starts", self.plan.service);
+            return Err(Failure::new(exit::USAGE, complaint));
+        }
+        supervise::adopt_orphans();
+        stop_if_asked(signals)?;
+        signals.forget();
+        for task in self.tasks_of(TaskPhase::BeforeStart).filter(|_| new) {
+            tasks::refuse_data(task).map_err(|error| Failure::new(error.status(), error))?;
+        }
+        self.tasks_before_start(TaskPhase::BeforeStart, signals).await?;
+        Ok(0)
     }
 
     /// Becomes the service once its dependencies answer; returns only where that fails.

@@ -68,6 +68,17 @@ pub fn rendered(task: &Task, command: &CommandLine) -> Result<(), TaskError> {
     }
 }
 
+/// Refuses data that is there already.
+///
+/// # Errors
+/// There is some.
+pub fn refuse_data(task: &Task) -> Result<(), TaskError> {
+    match task {
+        Task::PostgresqlCluster(cluster) => postgresql::refuse_data(cluster).map_err(TaskError::PostgresqlCluster),
+        Task::S3Buckets(_) | Task::PostgresqlContents(_) => Ok(()),
+    }
+}
+
 /// Does what a task has to do in this phase, and logs what it changed. Descriptors that the service must hold for as
 /// long as it runs.
 ///

@@ -88,6 +88,15 @@ Examples:
   dl-entry explain --service trino
   dl-entry explain TRINO_QUERY_MAX_MEMORY")]
     Explain(Explain),
+    /// Make the service's data where there is none, and end: for an init container, or before a restore
+    #[command(
+        name = "init-data",
+        after_help = "\
+Examples:
+  dl-entry init-data                    a complete cluster, made here or found: exit 0
+  dl-entry init-data --enforce          an error where there is one already"
+    )]
+    InitData(InitData),
     /// Make the roles and databases of a new cluster: Patroni runs this as its `post_bootstrap`
     #[command(name = "post-bootstrap", hide = true)]
     PostBootstrap(PostBootstrap),
@@ -100,6 +109,16 @@ Examples:
     /// Any other first word: that program, as `init` runs it
     #[command(external_subcommand)]
     Program(Vec<OsString>),
+}
+
+#[derive(Debug, Args)]
+pub struct InitData {
+    /// Service whose data it is; default: DL_SERVICE, or the image's /etc/dl-entry/service
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Data that is there already is an error
+    #[arg(long)]
+    pub enforce: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::command_line::{self, Cli, Command, HealthArgs, Question, Run};
+use crate::cli::command_line::{self, Cli, Command, HealthArgs, InitData, Question, Run};
 use crate::cli::inspect;
 use crate::environment::Environment;
 use crate::environment::dl_settings::Own;
@@ -16,7 +16,7 @@ use crate::health::{self, HealthError};
 use crate::identity::privilege;
 use crate::log;
 use crate::pid1::signals::Signals;
-use crate::run;
+use crate::run::{self, End};
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -49,7 +49,12 @@ fn not_permitted(error: privilege::PrivilegeError) -> Failure {
 fn dispatch(command: Command, signals: Signals) -> Result<u8, Failure> {
     match command {
         Command::Run(Run { service, exec, arguments }) => {
-            run::service(&run::Asked { service: service.as_deref(), exec, arguments: &arguments }, signals)
+            let end = if exec { End::Replaced } else { End::OfService };
+            run::service(&run::Asked { service: service.as_deref(), end, arguments: &arguments }, signals)
+        }
+        Command::InitData(InitData { service, enforce }) => {
+            let end = End::WithData { new: enforce };
+            run::service(&run::Asked { service: service.as_deref(), end, arguments: &[] }, signals)
         }
         Command::Init(arguments) => run::program(&arguments.command, signals),
         Command::Program(words) => run::program(&words, signals),

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::contract::expression::{Expressions, condition_template, each_parts};
 use crate::contract::registry::Package;
 use crate::contract::uses;
-use crate::contract::{Argument, Contract, File, Group, Variable};
+use crate::contract::{Argument, Contract, File, Group, Passthrough, Variable};
 use crate::environment::dl_settings::{About, SETTINGS};
 use crate::render::format::Format;
 use crate::settings::{self, Setting, Settings, Source, instance_of, split_group_name};
@@ -34,7 +34,11 @@ pub fn explain(package: &Package, settings: &Settings, secrets: &Path, wanted: O
     contract.groups.iter().for_each(|group| explanation.describe_group(group, wanted));
     for passthrough in &contract.passthrough {
         if wanted.is_none_or(|wanted| declared.is_empty() && settings::is_passed_through(passthrough, wanted)) {
-            explanation.describe_passthrough(&passthrough.prefix, &passthrough.extra, &passthrough.doc);
+            let Passthrough { prefix, extra, doc, underscores, key_prefixes, keys, .. } = passthrough;
+            explanation.describe_passthrough(prefix, extra, doc, *underscores);
+            if let Some(prefix) = key_prefixes.first() {
+                explanation.paragraph(&format!("As {prefix}<KEY>, too: {}.", keys.join(", ")), "    ");
+            }
             explanation.describe_references(&passthrough.key);
         }
     }
@@ -94,15 +98,19 @@ impl Explanation<'_> {
         let further = asked.as_deref().is_some_and(|name| asked_for.is_none() && instance_of(group, name).is_some());
         if further {
             let prefix = format!("{}<NAME>", group.prefix);
-            self.describe_passthrough(&format!("{prefix}__"), &format!("{prefix}_EXTRA"), &group.doc);
+            self.describe_passthrough(&format!("{prefix}__"), &format!("{prefix}_EXTRA"), &group.doc, false);
         }
     }
 
-    fn describe_passthrough(&mut self, prefix: &str, extra: &str, doc: &str) {
+    fn describe_passthrough(&mut self, prefix: &str, extra: &str, doc: &str, underscores: bool) {
         self.line(format_args!("{prefix}<key>, {extra}"));
         self.paragraph(doc, "    ");
-        let rule =
-            "A key holding a dot or a dash is taken as it is; otherwise _ is a dot, __ a dash, ___ an underscore.";
+        let rule = match underscores {
+            true => "A key is taken as it is, in lower case; __ is a dot.",
+            false => {
+                "A key holding a dot or a dash is taken as it is; otherwise _ is a dot, __ a dash, ___ an underscore."
+            }
+        };
         self.paragraph(rule, "    ");
     }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use percent_encoding::utf8_percent_encode;
 use tera::{Context, Kwargs, State, Tera, TeraResult, Value};
 
+use crate::contract::entries;
 use crate::contract::jar;
 use crate::contract::java;
 use crate::contract::search_path;
@@ -164,6 +165,8 @@ pub fn register(tera: &mut Tera) {
         let suffix: &str = kwargs.must_get("suffix")?;
         Ok(text.strip_suffix(suffix).unwrap_or(text).to_owned())
     });
+    tera.register_filter("pem_lines", |text: &str, _: Kwargs, _: &State| pem_lines(text));
+    tera.register_filter("reached_at", |address: &str, _: Kwargs, _: &State| reached_at(address));
     tera.register_filter("url_host", |text: &str, _: Kwargs, _: &State| bracketed(text));
     tera.register_filter("urlencode", |text: &str, _: Kwargs, _: &State| {
         utf8_percent_encode(text, crate::text::RESERVED).to_string()
@@ -216,6 +219,12 @@ pub fn register(tera: &mut Tera) {
             Ok(values(nested_texts(&kwargs.must_get("of")?).into_iter()))
         });
     }
+    // Lists in a list, one after the other.
+    tera.register_function("flat", |kwargs: Kwargs, _: &State| -> TeraResult<Value> {
+        let lists: Value = kwargs.must_get("of")?;
+        Ok(values(lists.as_array().unwrap_or(&[]).iter().flat_map(texts)))
+    });
+    tera.register_filter("prints_a_secret", |options: &str, _: Kwargs, _: &State| java::prints_a_secret(options));
     tera.register_filter("java_heap", |words: Value, kwargs: Kwargs, _: &State| -> TeraResult<u64> {
         Ok(java::heap(&texts(&words), kwargs.must_get("memory")?).unwrap_or(0))
     });
@@ -229,6 +238,7 @@ pub fn register(tera: &mut Tera) {
         Ok(values(java::refusals(&texts(&words), kwargs.must_get("version")?).into_iter()))
     });
     register_lookups(tera);
+    entries::register(tera);
     // In a file's template this is the renderer's own, which escapes a key as the file's format wants it.
     tera.register_filter("key", |text: &str, _: Kwargs, _: &State| text.to_owned());
     tera.register_function("file_exists", |kwargs: Kwargs, _: &State| -> TeraResult<bool> {
@@ -237,7 +247,7 @@ pub fn register(tera: &mut Tera) {
     });
 }
 
-/// Functions for searches that would need a loop: through files, lines, keys or nodes.
+/// Functions for searches that would need a loop: through files, lines or nodes.
 fn register_lookups(tera: &mut Tera) {
     tera.register_function("jar_version", |kwargs: Kwargs, _: &State| -> TeraResult<String> {
         let (folder, name): (&str, &str) = (kwargs.must_get("folder")?, kwargs.must_get("name")?);
@@ -275,18 +285,21 @@ fn register_lookups(tera: &mut Tera) {
         let entries = node.entries().into_iter();
         Ok(Value::from_serializable(&entries.collect::<BTreeMap<String, String>>()))
     });
-    tera.register_filter("has_key", |map: Value, kwargs: Kwargs, _: &State| -> TeraResult<bool> {
-        Ok(!entries_of(&map, kwargs.must_get("pattern")?)?.is_empty())
-    });
-    tera.register_filter("values_of", |map: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
-        Ok(values(entries_of(&map, kwargs.must_get("pattern")?)?.into_iter().map(|(_, value)| value)))
-    });
-    tera.register_filter("keys_of", |map: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
-        Ok(values(entries_of(&map, kwargs.must_get("pattern")?)?.into_iter().map(|(key, _)| key)))
-    });
     tera.register_filter("node_urls", |nodes: &str, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
         Ok(values(node_urls(nodes, kwargs.must_get("scheme")?, kwargs.must_get("path")?)))
     });
+}
+
+/// A PEM text whose line breaks are written `\n`, as environments of one line have them.
+fn pem_lines(text: &str) -> String {
+    text.replace("\\n", "\n").trim().to_owned()
+}
+
+/// Where a server that listens at an address is asked from the same machine: `:9000` → `127.0.0.1:9000`.
+fn reached_at(address: &str) -> String {
+    let host = host_of(address);
+    let host = if ["", "0.0.0.0", "::", "*"].contains(&host.as_str()) { "127.0.0.1".into() } else { bracketed(&host) };
+    format!("{host}:{}", port_of(address).unwrap_or_default())
 }
 
 /// The newest version among the files `NAME-VERSION.jar` of a folder, of versions that are numbers with dots.
@@ -315,18 +328,6 @@ fn line_value(text: &str, key: &str) -> Option<String> {
     Some(value.replace(['"', '\''], "").trim().to_owned())
 }
 
-/// The entries of a map whose keys a pattern matches, in their order; numbers count as such.
-fn entries_of(map: &Value, pattern: &str) -> TeraResult<Vec<(String, String)>> {
-    let regex = regex_lite::Regex::new(pattern).map_err(|error| tera::Error::message(error.to_string()))?;
-    let entries = map.as_map().into_iter().flatten();
-    let texts = entries.map(|(key, value)| (key.to_string(), plain(value)));
-    let mut texts: Vec<(String, String)> = texts.filter(|(key, _)| regex.is_match(key)).collect();
-    if texts.iter().all(|(key, _)| key.parse::<u64>().is_ok()) {
-        texts.sort_by_key(|(key, _)| key.parse::<u64>().ok());
-    }
-    Ok(texts)
-}
-
 /// Nodes separated by commas, semicolons or blanks as URLs: `host`, `host/path` and URLs as they are.
 fn node_urls<'t>(nodes: &'t str, scheme: &'t str, path: &'t str) -> impl Iterator<Item = String> + 't {
     let words = nodes.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')).filter(|word| !word.is_empty());
@@ -340,12 +341,12 @@ fn node_urls<'t>(nodes: &'t str, scheme: &'t str, path: &'t str) -> impl Iterato
 }
 
 /// A scalar without Tera's quotes.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// The items of a list as texts.
-fn texts(list: &Value) -> Vec<String> {
+pub(super) fn texts(list: &Value) -> Vec<String> {
     list.as_array().unwrap_or(&[]).iter().map(plain).collect()
 }
 
@@ -356,7 +357,7 @@ fn nested_texts(list: &Value) -> Vec<String> {
     lists.flat_map(|item| if item.as_array().is_some() { texts(item) } else { words(item) }).collect()
 }
 
-fn values(texts: impl Iterator<Item = String>) -> Value {
+pub(super) fn values(texts: impl Iterator<Item = String>) -> Value {
     texts.map(|text| Value::normal_string(&text)).collect::<Vec<_>>().into()
 }
 

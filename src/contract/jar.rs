@@ -21,7 +21,8 @@ const LARGEST_DIRECTORY: u64 = 256 << 20;
 pub fn missing_classes(folder: &Path, classes: &[String]) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
     let mut missing: BTreeSet<String> = classes.iter().map(|class| path_of_class(class)).collect();
-    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "jar")) {
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "jar"))
+    {
         if missing.is_empty() {
             break;
         }

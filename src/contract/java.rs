@@ -53,6 +53,15 @@ const OF_ARM: [&str; 12] = [
     "AvoidUnalignedAccesses",
 ];
 
+/// Whether options have a system property that is named like a secret: java prints some variables whole at its start.
+/// The password of the trust store that every Java has is known to everybody.
+pub fn prints_a_secret(options: &str) -> bool {
+    const NAMED: &str =
+        "(?i)-D[^ =]*(password|passwd|passphrase|secret|token|credentials?|(api|access|private|secret)[-_.]?key)=[^ ]";
+    let named = regex_lite::Regex::new(NAMED).expect("it is tested");
+    named.is_match(&options.replace("Password=changeit", ""))
+}
+
 /// The feature version of the Java in `home`, such as 25: from its `release` file (JEP 223, `JAVA_VERSION="25.0.2"`).
 pub fn version_at(home: &Path) -> Option<u32> {
     let text = read::text(&home.join("release"), read::VALUE).ok()?;
@@ -246,6 +255,13 @@ mod tests {
 
     fn refused(text: &str, version: u32) -> Vec<String> {
         refusals(&words(text), version)
+    }
+
+    #[test]
+    fn a_property_named_like_a_secret_is_one_unless_everybody_knows_it() {
+        assert!(prints_a_secret("-Xmx1g -Djavax.net.ssl.keyStorePassword=x1y2"));
+        assert!(prints_a_secret("-Da.access-key=x") && prints_a_secret("-DTOKEN=x"));
+        assert!(!prints_a_secret("-Djavax.net.ssl.trustStorePassword=changeit -Da.token-file=/x -Dsecret= x"));
     }
 
     #[test]

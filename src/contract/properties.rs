@@ -284,7 +284,7 @@ impl Destination<'_> {
 }
 
 /// The condition of this version and newer ones.
-fn from(version: &str) -> String {
+pub(super) fn from(version: &str) -> String {
     format!("version | since(version={version:?})")
 }
 

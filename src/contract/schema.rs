@@ -227,6 +227,10 @@ pub struct Variable {
     pub properties: Vec<Property>,
     /// Condition: without it, the keys are left out of their files.
     pub when: Option<String>,
+    /// The first `version` that knows it, and the first that does not any more: set with another version, it is an
+    /// error.
+    pub since: Option<String>,
+    pub until: Option<String>,
     /// Port of a `hostport` that names none.
     pub port: Option<u16>,
     /// `file`, `directory` or `pem`: what must be at a path.
@@ -437,6 +441,9 @@ pub struct Check {
     pub when: Option<String>,
     /// `catalog in catalogs`: checked for each.
     pub each: Option<String>,
+    /// The same rule for each of these words, which stands for `$(key)` in its texts.
+    #[serde(default)]
+    pub keys: Vec<String>,
     /// Variables to name, expressions.
     pub variables: Vec<String>,
     /// Expression: what is wrong.

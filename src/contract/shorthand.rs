@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::contract::properties::from;
 use crate::contract::{Candidate, Check, Contract, Derived, Group, Ignored, NamedType, Preset, Text, Variable};
 
 impl Contract {
@@ -17,12 +18,16 @@ impl Contract {
         self.variables.extend(std::mem::take(&mut self.ignored).into_iter().flat_map(without_effect));
         self.name_keys();
         let rules: Vec<Check> = self.usual_rules().collect();
+        self.checks = std::mem::take(&mut self.checks).into_iter().flat_map(for_each_key).collect();
         self.checks.extend(rules);
         self
     }
 
     fn usual_rules(&self) -> impl Iterator<Item = Check> {
         let requires = self.variables.iter().flat_map(|variable| self.requirements(variable));
+        let of_groups = self.groups.iter().flat_map(|group| group.variables.iter().map(move |one| (Some(group), one)));
+        let all = self.variables.iter().map(|one| (None, one)).chain(of_groups);
+        let versions = all.flat_map(|(group, variable)| self.versions(group, variable));
         let together = self.together.iter().flat_map(|preset| together(preset, &self.members(preset)));
         let exclusive = self.exclusive.iter().map(|preset| exclusive(preset, &self.members(preset)));
         let of_groups = move |mut check: Check| {
@@ -30,7 +35,7 @@ impl Contract {
             check.each = group.map(|group| format!("{} in {}", group.name, group.key));
             check
         };
-        requires.chain(together).chain(exclusive).map(of_groups)
+        requires.chain(versions).chain(together).chain(exclusive).map(of_groups)
     }
 
     fn requirements(&self, variable: &Variable) -> impl Iterator<Item = Check> {
@@ -43,6 +48,27 @@ impl Contract {
             accepted: Some(format!("{needed} as well, or neither")),
             ..Check::default()
         })
+    }
+
+    /// A variable that only some versions know.
+    fn versions(&self, group: Option<&Group>, variable: &Variable) -> Vec<Check> {
+        let service = &self.service.name;
+        let since = variable.since.iter().map(|first| (from(first), format!("{service} {first} or newer")));
+        let until =
+            variable.until.iter().map(|last| (format!("not ({})", from(last)), format!("{service} before {last}")));
+        let rule = |(require, accepted)| {
+            let Member { name, is_set } = self.member(&variable.name, group);
+            Check {
+                each: group.map(|group| group.name.clone()),
+                when: Some(is_set),
+                require,
+                variables: vec![name],
+                message: format!("is unknown to {service} {{{{ version }}}}"),
+                accepted: Some(format!("nothing, or {accepted}")),
+                ..Check::default()
+            }
+        };
+        since.chain(until).map(rule).collect()
     }
 
     fn members(&self, preset: &Preset) -> Vec<Member> {
@@ -112,6 +138,26 @@ fn rule(
         accepted: Some(preset.accepted.clone().unwrap_or(accepted.into())),
         ..Check::default()
     }
+}
+
+/// The rule of each of its keys; a rule without any as it is.
+fn for_each_key(mut check: Check) -> Vec<Check> {
+    let keys = std::mem::take(&mut check.keys);
+    if keys.is_empty() {
+        return vec![check];
+    }
+    let rule = |key: &String| {
+        let of_key = |text: &String| text.replace("$(key)", key);
+        Check {
+            require: of_key(&check.require),
+            when: check.when.as_ref().map(of_key),
+            variables: check.variables.iter().map(of_key).collect(),
+            message: of_key(&check.message),
+            accepted: check.accepted.as_ref().map(of_key),
+            ..check.clone()
+        }
+    };
+    keys.iter().map(rule).collect()
 }
 
 /// Fills the fields that the variable leaves to its type.
@@ -368,6 +414,29 @@ mod tests {
                 "tls | not (b is defined and (c is defined)) | B, C exclude each other",
             ]
         );
+    }
+
+    #[test]
+    fn a_variable_that_only_some_versions_know_is_an_error_in_the_others() {
+        let variables = string("A") + "since = \"1.2\"\nuntil = \"2\"\n";
+        let contract = written(&variables);
+        let shown: Vec<String> = contract
+            .checks
+            .iter()
+            .map(|check| format!("{} | {}", check.require, check.accepted.as_deref().unwrap_or_default()))
+            .collect();
+        let since = "version | since(version=\"1.2\") | nothing, or demo 1.2 or newer";
+        assert_eq!(shown, [since, "not (version | since(version=\"2\")) | nothing, or demo before 2"]);
+        assert_eq!(contract.checks[0].message, "is unknown to demo {{ version }}");
+    }
+
+    #[test]
+    fn a_rule_with_keys_is_one_for_each() {
+        let check = "[[check]]\nkeys = [\"a.b\", \"c\"]\nrequire = \"x == '$(key)'\"\nvariables = [\"X__$(key)\"]\nmessage = \"is required\"\n";
+        let contract = written(check);
+        let shown: Vec<(&str, &str)> =
+            contract.checks.iter().map(|check| (check.require.as_str(), check.variables[0].as_str())).collect();
+        assert_eq!(shown, [("x == 'a.b'", "X__a.b"), ("x == 'c'", "X__c")]);
     }
 
     #[test]

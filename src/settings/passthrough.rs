@@ -90,7 +90,10 @@ impl Loader<'_> {
     fn read_additions(&mut self, prefix: &str, extra: &str, underscores: bool) -> Additions {
         let names: Vec<String> =
             self.environment.names().filter(|name| name.starts_with(prefix)).map(str::to_owned).collect();
-        let names = names.into_iter().filter(|name| !self.adopted.contains(name)).collect::<Vec<_>>();
+        // A variable may begin as a prefix does.
+        let declared = |name: &String| self.contract.variables.iter().any(|variable| variable.name == *name);
+        let names = names.into_iter().filter(|name| !self.adopted.contains(name) && !declared(name));
+        let names = names.collect::<Vec<_>>();
         let mut additions = Additions::new();
         for name in names {
             let key = passthrough_key(&name[prefix.len()..], underscores);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileTypeExt as _;
 
-use super::Loader;
+use super::{Loader, Source};
 use super::groups::split_group_name;
 use super::sources::Raw;
 use crate::contract::Variable;
@@ -16,7 +16,8 @@ use crate::value::{Exists, ValueType};
 
 impl Loader<'_> {
     pub(super) fn examine_secret(&mut self, name: &str, variable: &Variable, value_type: &ValueType, raw: &Raw) {
-        if !variable.is_secret() {
+        // A default is made from another secret, which is judged under its own name.
+        if !variable.is_secret() || raw.source == Source::Default {
             return;
         }
         let minimum = match value_type {

@@ -75,7 +75,8 @@ impl Loader<'_> {
     /// A secret file that is named like an old name, where nothing else gives the variable a value.
     fn name_mounted_secret(&mut self, old: &str, new: &str) {
         let names = [old, new].into_iter().flat_map(|name| [name.to_owned(), format!("{name}_FILE")]);
-        let given = names.into_iter().any(|name| self.environment.get(&name).is_some() || self.renamed.contains_key(&name));
+        let given =
+            names.into_iter().any(|name| self.environment.get(&name).is_some() || self.renamed.contains_key(&name));
         let mounted = |name: &str| self.options.secrets.path_for(name).ok().flatten();
         // What cannot be looked for is reported where the variable is read.
         let path = if given || mounted(new).is_some() { None } else { mounted(old) };

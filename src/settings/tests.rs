@@ -398,7 +398,8 @@ fn keys_with_underscores_are_given_by_prefix_by_name_or_in_apostrophes() {
     let (settings, problems) = loaded(contract, &pairs);
     assert_eq!(problems, ["DEMO_EXTRA sets port: taken as DEMO_PORT"]);
     let config = serde_json::to_value(settings.context.get("config").unwrap()).unwrap();
-    let expected = serde_json::json!({"max_x": "1", "stat.max": "2", "work_mem": "3", "a.b_c": "4", "log_line": "%m it's"});
+    let expected =
+        serde_json::json!({"max_x": "1", "stat.max": "2", "work_mem": "3", "a.b_c": "4", "log_line": "%m it's"});
     assert_eq!((config, number(&settings, "port")), (expected, Some(7)));
 }
 
@@ -414,7 +415,7 @@ fn a_secret_file_named_like_an_old_name_is_the_variables() {
     let contract = Contract::from_toml(contract).unwrap();
     let secrets = SecretFiles { directory: Some(folder.clone()), must_exist: true };
     let options = Options { secrets, ..options() };
-    let (settings, _) = load(&contract, &Environment::from_pairs([]), &options);
+    let (settings, _) = load(&contract, &Environment::from_pairs([("PATH", "/bin")]), &options);
     let roles = serde_json::to_value(settings.context.get("roles").unwrap()).unwrap();
     assert_eq!((&roles[0]["name"], &roles[0]["password"]), (&"app".into(), &"Xq7neutral3App".into()));
     std::fs::remove_dir_all(&folder).unwrap();

@@ -68,6 +68,20 @@ impl fmt::Display for ClusterError {
 
 impl std::error::Error for ClusterError {}
 
+/// Refuses a data folder with a complete cluster; one whose initialisation was interrupted has none.
+///
+/// # Errors
+/// There is one, or the folder cannot be read.
+pub fn refuse_data(cluster: &PostgresqlCluster) -> Result<(), ClusterError> {
+    match evidence::look(cluster)? {
+        Found::Cluster { major } => Err(ClusterError::refused(format!(
+            "{} holds a cluster of PostgreSQL {major} already\n  without --enforce it would be left as it is",
+            cluster.data.display()
+        ))),
+        Found::Nothing | Found::Partial(_) => Ok(()),
+    }
+}
+
 /// Does what this phase asks for. The lock on the data folder, which the server must hold.
 ///
 /// # Errors

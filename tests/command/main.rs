@@ -16,6 +16,7 @@ mod forwarding;
 mod given;
 mod identity;
 mod inspect;
+mod jars;
 mod java;
 mod memory;
 mod names;

@@ -12,7 +12,7 @@ use dl_entry::contract::registry;
 use dl_entry::environment::container::Container;
 use dl_entry::environment::{Environment, SecretFiles};
 use dl_entry::plan::build;
-use dl_entry::plan::{Plan, PostgresTarget, Probe, StopAction, Target};
+use dl_entry::plan::{Plan, PostgresTarget, PostgresqlCluster, Probe, StopAction, Target, Task};
 use dl_entry::render;
 use dl_entry::report;
 use dl_entry::settings;
@@ -155,6 +155,9 @@ fn describe_plan(plan: &Plan) -> String {
     }
     for task in &plan.tasks {
         writeln!(text, "task {}", task.name()).unwrap();
+        if let Task::PostgresqlCluster(cluster) = task {
+            describe_cluster(cluster, &mut text);
+        }
     }
     for probe in &plan.ready {
         match probe {
@@ -172,6 +175,24 @@ fn describe_plan(plan: &Plan) -> String {
         }
     }
     text
+}
+
+fn describe_cluster(cluster: &PostgresqlCluster, text: &mut String) {
+    let contents = &cluster.contents;
+    writeln!(text, "  initdb {}", cluster.initdb.join(" ")).unwrap();
+    writeln!(text, "  superuser {} {}", contents.superuser, secrecy(&contents.password)).unwrap();
+    for role in &contents.roles {
+        let replication = if role.replication { " for replication" } else { "" };
+        writeln!(text, "  role {} {}{replication}", role.name, secrecy(&role.password)).unwrap();
+    }
+    for database in &contents.databases {
+        let owner = database.owner.as_deref().unwrap_or("the superuser");
+        writeln!(text, "  database {} of {owner} {}", database.name, database.extensions.join(" ")).unwrap();
+    }
+}
+
+fn secrecy(password: &Option<String>) -> &'static str {
+    if password.is_some() { "with a password" } else { "without a password" }
 }
 
 fn describe_tables(postgres: &PostgresTarget, text: &mut String) {

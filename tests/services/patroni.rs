@@ -77,7 +77,7 @@ impl Node {
     }
 
     fn start(&mut self) {
-        self.running = Some(Postgresql::in_namespace(&self.service));
+        self.running = Some(Postgresql::as_process_1(&self.service, &["run", "--service", "patroni"]));
     }
 
     fn ready(&mut self) {

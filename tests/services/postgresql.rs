@@ -60,12 +60,16 @@ impl Postgresql {
     }
 
     pub fn start_in_namespace(&self) -> Running {
-        Postgresql::in_namespace(&self.service)
+        self.in_namespace(&["run", "--service", "postgresql"])
+    }
+
+    fn in_namespace(&self, arguments: &[&str]) -> Running {
+        Postgresql::as_process_1(&self.service, arguments)
     }
 
     /// As process 1 of a namespace of its own, which shares the network.
-    pub fn in_namespace(service: &Service) -> Running {
-        let inner = service.command(&["run", "--service", service.name]);
+    pub fn as_process_1(service: &Service, arguments: &[&str]) -> Running {
+        let inner = service.command(arguments);
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", NAMESPACE]);
         command.arg(inner.get_program()).args(inner.get_args()).env_clear();
@@ -300,4 +304,20 @@ fn mount(kind: &str, at: &std::path::Path, options: &str) {
 
 fn umount(at: &std::path::Path) {
     assert!(Command::new("umount").arg(at).status().unwrap().success(), "umount {} failed", at.display());
+}
+
+#[test]
+fn init_data_makes_a_complete_cluster_and_ends_and_enforce_refuses_one_that_is_there() {
+    let server = Postgresql::with_scripts("init-data");
+    let ended = server.in_namespace(&["init-data", "--service", "postgresql"]).ended(LONG);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert_eq!(server.stage(), "served");
+    let again = server.in_namespace(&["init-data", "--service", "postgresql"]).ended(LONG);
+    assert_eq!(again.code(), 0, "{}", again.stderr);
+    let enforced = server.in_namespace(&["init-data", "--service", "postgresql", "--enforce"]).ended(LONG);
+    assert_eq!(enforced.code(), 78, "{}", enforced.stderr);
+    assert!(enforced.stderr.contains("holds a cluster of PostgreSQL"), "{}", enforced.stderr);
+    let running = server.ready();
+    server.assert_complete();
+    Postgresql::stop(running);
 }

@@ -32,10 +32,11 @@ fn tests_of(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// A file, a golden case, what a golden case's plan has (in brackets), or a function of one of the files beside it.
 fn exists(section: &str, before: &str, name: &str, all: &str) -> bool {
-    if name.contains('/') {
+    let is_of_a_plan = before.ends_with('(') && !name.ends_with(".rs");
+    if name.contains('/') && !is_of_a_plan {
         return root().join(name).exists();
     }
-    if root().join("tests/golden").join(section).join(name).exists() || before.ends_with('(') {
+    if is_of_a_plan || root().join("tests/golden").join(section).join(name).exists() {
         return true;
     }
     let files = tests_of(all).map(|(_, name)| name).filter(|name| name.ends_with(".rs"));

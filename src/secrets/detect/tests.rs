@@ -81,6 +81,7 @@ fn a_switch_or_a_count_is_no_secret_but_a_password_is_always_one() {
 fn of_all_keys_of_the_services_these_are_secrets() {
     let tables = [
         include_str!("../../../services/nessie/keys.tsv"),
+        include_str!("../../../services/postgresql/keys.tsv"),
         include_str!("../../../services/trino/keys.tsv"),
         include_str!("../../../services/trino/catalog-keys.tsv"),
     ];
