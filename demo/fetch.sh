@@ -39,6 +39,8 @@ fetch_for_tests() {
     fetch_everything
     lock_cache
     fetch_spark
+    python_library patroni 'Patroni, which the tests run' patroni psycopg python-dateutil dnspython urllib3 \
+        typing-extensions psutil
     unlock_cache
 }
 

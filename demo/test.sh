@@ -14,7 +14,8 @@ test_everything() {
     [ -d "$DL_CACHE/target" ] || need_space "$DL_CACHE" 8000 'building everything the tests use'
     took=
     part 'downloads' fetch_for_tests
-    share bin/minio "${trino_server##*/}" "${nessie_jar##*/}" "${trino_cli##*/}" "${spark##*/}"
+    share bin/minio "${trino_server##*/}" "${nessie_jar##*/}" "${trino_cli##*/}" "${spark##*/}" \
+        patroni
     part 'packages' prepare_packages
     part 'static binary' build "$native"
     prepare_host_rust
@@ -49,7 +50,8 @@ prepare_packages() {
     need_command 'compiling native code' cc gcc libc6-dev
     need_command 'checking the shell' shellcheck shellcheck
     need_command 'calling the services' curl curl
-    need_packages 'the services the tests wait for, and a YAML reader' postgresql etcd-server python3-yaml
+    need_packages 'the services the tests wait for, and a YAML reader' postgresql etcd-server python3-yaml \
+        python3-etcd
 }
 
 # Cargo, its formatter and its linter: those in PATH, or Debian's.

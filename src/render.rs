@@ -25,6 +25,7 @@ use crate::plan::build::contexts;
 use crate::render::format::{Entry, Format, Unrepresentable};
 use crate::report::Problem;
 use crate::settings::{Addition, Additions, Setting, Settings, Source};
+use crate::value::yaml::Node;
 
 /// Everything a service's files come to, and every problem on the way. With an error among the problems, no file
 /// may be written.
@@ -83,6 +84,8 @@ struct Proven {
     /// The rendered template, with tokens for `values`.
     tokens: Vec<Entry>,
     values: Vec<String>,
+    /// What an operator's documents set, by variable.
+    merged: Vec<(String, BTreeSet<String>)>,
 }
 
 impl Proven {
@@ -242,9 +245,47 @@ impl<'a> Renderer<'a> {
             let what = format!("would not say what is meant (at {wrong:?}): a value does not stay in its place");
             return Err(mistake(&job.path, what));
         }
-        let proven = Proven { text, entries, tokens, values };
+        let proven = self.merged(job, Proven { text, entries, tokens, values, merged: vec![] })?;
         self.refuse_a_key_twice(job, &proven)?;
         Ok(proven)
+    }
+
+    /// With the operator's own documents laid over it.
+    fn merged(&self, job: &Job, mut proven: Proven) -> Result<Proven, Problem> {
+        let given = job.file.merge.iter().filter_map(|name| {
+            let text = Expressions::lookup(job.context, name)?;
+            Some((self.variable_called(name).to_owned(), text.as_str()?.to_owned()))
+        });
+        let given: Vec<(String, String)> = given.collect();
+        if given.is_empty() {
+            return Ok(proven);
+        }
+        let mut whole = Node::parse(&proven.text).map_err(|why| mistake(&job.path, why))?;
+        for (variable, text) in given {
+            let accepted = format!("YAML that is laid over {}", job.path);
+            let refused = |why| Problem::error(&variable, format!("cannot be read: {why}")).accepted(accepted.clone());
+            let over = Node::parse(&text).map_err(refused)?;
+            if !matches!(over, Node::Mapping(_)) {
+                return Err(refused("it is not a map of keys".to_owned()));
+            }
+            proven.merged.push((variable, over.entries().into_iter().map(|(key, _)| key).collect()));
+            whole = whole.merged(over);
+        }
+        proven.text = whole.written();
+        proven.entries = whole.entries();
+        let read = parsed(job.format, &proven.text, &job.path)?;
+        let same = read.into_iter().map(|entry| (entry.key, entry.value)).eq(proven.entries.iter().cloned());
+        if same { Ok(proven) } else { Err(mistake(&job.path, "would not say what is meant".into())) }
+    }
+
+    /// The variable of a key in expressions, or the key itself.
+    fn variable_called<'n>(&self, name: &'n str) -> &'n str
+    where
+        'a: 'n,
+    {
+        let contract: &'a Contract = &self.package.contract;
+        let declared = contract.variables.iter().find(|variable| contract.key_of(variable) == name);
+        declared.map_or(name, |variable| &variable.name)
     }
 
     /// The operator's own text that the file begins with. An empty line parts it from ours, whatever it ends with.
@@ -253,10 +294,7 @@ impl<'a> Renderer<'a> {
         let text = Expressions::lookup(job.context, name);
         let Some(text) = text.as_ref().and_then(|text| text.as_str()) else { return Ok(String::new()) };
         job.format.parse(text).map_err(|error| {
-            let contract: &Contract = &self.package.contract;
-            let declared = contract.variables.iter().find(|variable| contract.key_of(variable) == name);
-            let variable = declared.map_or(name, |variable| &variable.name);
-            Problem::error(variable, format!("cannot be read: {error}")).accepted(format!("lines of {}", job.path))
+            Problem::error(self.variable_called(name), format!("cannot be read: {error}")).accepted(format!("lines of {}", job.path))
         })?;
         Ok(format!("{text}\n\n"))
     }
@@ -294,7 +332,8 @@ impl<'a> Renderer<'a> {
     /// The variables that somebody has set and whose values are in this file, directly or through values worked out
     /// from them: what an operator who mounts a file of their own has set in vain.
     fn given_variables_of(&self, job: &Job) -> Vec<String> {
-        let read = self.package.read_by(&job.file.template).map(str::to_owned).collect();
+        let merged = job.file.merge.iter().map(String::as_str);
+        let read = self.package.read_by(&job.file.template).chain(merged).map(str::to_owned).collect();
         let sources = uses::sources(&self.package.uses, read);
         let grouped = self.grouped_keys(job, &sources);
         let mut names: BTreeSet<&String> = job.additions.values().map(|addition| &addition.variable).collect();
@@ -354,6 +393,10 @@ impl<'a> Renderer<'a> {
     fn setters(&self, job: &Job, proven: Option<&Proven>, key: &str) -> Vec<String> {
         if let Some(addition) = job.additions.get(key) {
             return vec![addition.variable.clone()];
+        }
+        let merged = proven.into_iter().flat_map(|proven| proven.merged.iter().rev());
+        if let Some((variable, _)) = merged.into_iter().find(|(_, keys)| keys.contains(key)) {
+            return vec![variable.clone()];
         }
         let printed = proven.into_iter().flat_map(|proven| {
             let entries = proven.own(key);
@@ -461,12 +504,13 @@ impl<'a> Renderer<'a> {
         let unknown = if keys.unknown_when.as_ref().is_none_or(holds) { keys.unknown } else { UnknownKey::Allowed };
         let unknown = if keys.error_when.as_ref().is_some_and(holds) { UnknownKey::Error } else { unknown };
         let problems = found.iter().filter_map(|(key, value)| {
-            let verdict = table.judge(key, &version);
+            let name = keys.name_of(key)?;
+            let verdict = table.judge(name, &version);
             if verdict == Verdict::Valid {
-                return self.judge_value(job, proven, key, table.mistake_in(key, value)?);
+                return self.judge_value(job, proven, key, table.mistake_in(name, value)?);
             }
             let is_there = |new: &&str| found.iter().any(|(key, _)| key == new);
-            let replacement = table.replacement(key, &version).filter(is_there);
+            let replacement = table.replacement(name, &version).filter(is_there);
             match replacement {
                 Some(new) => Some(self.old_beside_new(job, proven, key, new, &version)),
                 None => self.judge_key(job, proven, table, unknown, &version, (key, verdict)),
@@ -533,7 +577,8 @@ impl<'a> Renderer<'a> {
                     UnknownKey::Warning => Problem::warning,
                     UnknownKey::Allowed => return None,
                 };
-                let hint = table.nearest(key).map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default();
+                let name = job.file.keys.as_ref().and_then(|keys| keys.name_of(key)).unwrap_or(key);
+                let hint = table.nearest(name).map(|nearest| format!(": did you mean {nearest}?")).unwrap_or_default();
                 let service = &self.package.contract.service.name;
                 Some(problem(variable, named(format!("is no key of {service} {version}{hint}"))))
             }

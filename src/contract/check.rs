@@ -317,12 +317,15 @@ impl<'a> Checker<'a> {
         let items = self.each(place, file.each.as_deref());
         self.expression(place, &file.path, &items);
         file.when.iter().for_each(|when| self.condition(place, when, &items));
-        for name in file.extend.iter().chain(&file.lead) {
+        for name in file.extend.iter().chain(&file.lead).chain(&file.merge) {
             self.expression(place, &format!("{{{{ {name} }}}}"), &items);
         }
         if !FORMATS.contains(&file.format.as_str()) {
             let formats = FORMATS.join(", ");
             self.complain(place, &format!("{place}: unknown format {:?}; accepted: {formats}", file.format));
+        }
+        if !file.merge.is_empty() && file.format != "yaml" {
+            self.complain(place, &format!("{place}: `merge` is for files of format yaml"));
         }
         self.check_sections(file, &items);
         if let Some(keys) = &file.keys {

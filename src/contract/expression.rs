@@ -280,6 +280,11 @@ fn register_lookups(tera: &mut Tera) {
     tera.register_filter("line_value", |text: &str, kwargs: Kwargs, _: &State| -> TeraResult<String> {
         Ok(line_value(text, kwargs.must_get("key")?).unwrap_or_default())
     });
+    tera.register_filter("yaml_values", |text: &str, _: Kwargs, _: &State| -> TeraResult<Value> {
+        let node = value::yaml::Node::parse(text).map_err(tera::Error::message)?;
+        let entries = node.entries().into_iter();
+        Ok(Value::from_serializable(&entries.collect::<BTreeMap<String, String>>()))
+    });
     tera.register_filter("node_urls", |nodes: &str, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
         Ok(values(node_urls(nodes, kwargs.must_get("scheme")?, kwargs.must_get("path")?)))
     });

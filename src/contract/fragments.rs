@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::contract::{Check, Contract, Derived, Directory, File, Group, Ignored, NamedType, Preset, Variable, Wait};
+use crate::contract::{
+    Check, Contract, Derived, Directory, File, Group, Ignored, NamedType, Passthrough, Preset, Variable, Wait,
+};
 
 /// The fields of a fragment: parts of a contract, with `$(parameter)` in their texts.
 #[derive(Debug, Deserialize)]
@@ -24,6 +26,7 @@ pub struct Fragment {
     pub variables: Vec<Variable>,
     #[serde(rename = "group")]
     pub groups: Vec<Group>,
+    pub passthrough: Vec<Passthrough>,
     #[serde(rename = "let")]
     pub derived: Vec<Derived>,
     #[serde(rename = "check")]

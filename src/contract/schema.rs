@@ -499,6 +499,10 @@ pub struct File {
     pub extend: Option<String>,
     /// Name of a text that the file begins with, as an operator wrote it: lines that no value could be.
     pub lead: Option<String>,
+    /// Names of texts that are YAML, laid over the file in this order: maps are merged, a null takes its key away, and
+    /// anything else is replaced. For `yaml` files.
+    #[serde(default)]
+    pub merge: Vec<String>,
     /// Table of keys beside the contract, and the expression of the version to look up in it.
     pub keys: Option<Keys>,
     /// How the values of properties are written.
@@ -557,6 +561,19 @@ pub struct Keys {
     /// Tables of other files: a key that one of them has, and this one not, belongs there.
     #[serde(default)]
     pub elsewhere: Vec<Elsewhere>,
+    /// Beginnings of the file's keys that the table is about, without them. Default: all keys as they are.
+    #[serde(default)]
+    pub below: Vec<String>,
+}
+
+impl Keys {
+    /// The name that a key of the file has in the table; none where the table is not about it.
+    pub fn name_of<'k>(&self, key: &'k str) -> Option<&'k str> {
+        if self.below.is_empty() {
+            return Some(key);
+        }
+        self.below.iter().find_map(|start| key.strip_prefix(start.as_str()))
+    }
 }
 
 /// Where a key belongs that is in the wrong file.

@@ -8,6 +8,7 @@ mod amount;
 mod collection;
 mod duration;
 mod size;
+pub mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-const SERVICES: [&str; 5] = ["minio", "nessie", "postgresql", "spark", "trino"];
+const SERVICES: [&str; 6] = ["minio", "nessie", "patroni", "postgresql", "spark", "trino"];
 
 #[derive(Deserialize)]
 struct Case {

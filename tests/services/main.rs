@@ -7,6 +7,7 @@ mod failure;
 mod java;
 mod minio;
 mod nessie;
+mod patroni;
 mod postgresql;
 mod postgresql_crashes;
 mod service;

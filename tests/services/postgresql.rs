@@ -64,7 +64,12 @@ impl Postgresql {
     }
 
     fn in_namespace(&self, arguments: &[&str]) -> Running {
-        let inner = self.service.command(arguments);
+        Postgresql::as_process_1(&self.service, arguments)
+    }
+
+    /// As process 1 of a namespace of its own, which shares the network.
+    pub fn as_process_1(service: &Service, arguments: &[&str]) -> Running {
+        let inner = service.command(arguments);
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", NAMESPACE]);
         command.arg(inner.get_program()).args(inner.get_args()).env_clear();

@@ -3,24 +3,10 @@
 use saphyr_parser::{Event, Parser, Span, SpannedEventReceiver};
 
 use super::{Entry, ParseError};
+use crate::value::yaml;
 
 pub(super) fn escape(value: &str) -> String {
-    let mut escaped = String::with_capacity(value.len() + 8);
-    escaped.push('"');
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => escaped.extend(['\\', c]),
-            '\n' => escaped.push_str("\\n"),
-            '\t' => escaped.push_str("\\t"),
-            '\r' => escaped.push_str("\\r"),
-            ' '..='~' => escaped.push(c),
-            c if (c as u32) < 0x100 => escaped.push_str(&format!("\\x{:02X}", c as u32)),
-            c if (c as u32) < 0x1_0000 => escaped.push_str(&format!("\\u{:04X}", c as u32)),
-            c => escaped.push_str(&format!("\\U{:08X}", c as u32)),
-        }
-    }
-    escaped.push('"');
-    escaped
+    yaml::quoted(value)
 }
 
 /// One entry per scalar that is not a key; the key is its path, `a.b[0].c`.
