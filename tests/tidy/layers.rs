@@ -6,7 +6,7 @@ use crate::source::lines;
 
 /// From what operators touch down to what everything stands on: a module may use those of its own line and of the lines
 /// below. Of several prefixes of a module's name the longest counts.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 31] = [
     "cli",
     "run",
     "evaluate",
@@ -35,6 +35,7 @@ const LAYERS: [&str; 30] = [
     "environment::container",
     "value",
     "render::format",
+    "value::yaml",
     "text",
     "did_you_mean",
 ];

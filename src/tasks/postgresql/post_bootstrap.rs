@@ -38,13 +38,18 @@ pub async fn run(path: &Path) -> Result<(), ClusterError> {
     })?;
     let passwords = file.roles.iter().filter_map(|role| role.password.as_ref()).chain(&file.password);
     passwords.for_each(|password| Secrets::of_this_run().add("password", password.as_bytes()));
+    // A template prints what is unset as an empty text.
+    let set = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let roles = file.roles.into_iter().map(|role| PostgresqlRole { password: set(role.password), ..role });
+    let databases =
+        file.databases.into_iter().map(|database| PostgresqlDatabase { owner: set(database.owner), ..database });
     let contents = PostgresqlContents {
         socket: file.socket,
         port: file.port,
         superuser: file.superuser,
-        password: file.password,
-        roles: file.roles,
-        databases: file.databases,
+        password: set(file.password),
+        roles: roles.collect(),
+        databases: databases.collect(),
         database: String::new(),
         start_scripts: PathBuf::new(),
         script_environment: vec![],
