@@ -76,9 +76,10 @@ fn main() {
             Err(error) => complaints.push(format!("{path}: {error}")),
         }
     }
-    embedded.push_str("];\nstatic FRAGMENTS: &[(&str, &str)] = &[\n");
+    embedded.push_str("];\nstatic FRAGMENTS: &[(&str, Packed)] = &[\n");
     for (name, (value, _)) in &shared {
-        writeln!(embedded, "    ({name:?}, {:?}),", value.to_string()).expect("a String takes it");
+        let packed = pack(&out, &format!("{name}.fragment"), &value.to_string());
+        writeln!(embedded, "    ({name:?}, {packed}),").expect("a String takes it");
     }
     embedded.push_str("];\n");
     for complaint in &complaints {
@@ -86,7 +87,8 @@ fn main() {
     }
     std::fs::write(out.join("embedded.rs"), embedded).expect("OUT_DIR can be written");
     println!("cargo:rerun-if-changed=src");
-    std::fs::write(out.join("words.txt"), words(&root)).expect("OUT_DIR can be written");
+    let words = pack(&out, "words", &words(&root));
+    std::fs::write(out.join("words.rs"), words).expect("OUT_DIR can be written");
 }
 
 /// The words that dl-entry may print, one a line: of contracts, templates, tables and its own code.
@@ -189,15 +191,19 @@ fn embed(code: &mut String, contract: &Contract, data: &Value, texts: &BTreeMap<
         }
     }
     packed.push_str(&last);
-    let file = format!("{name}.deflate");
-    let bytes = miniz_oxide::deflate::compress_to_vec(packed.as_bytes(), 10);
-    std::fs::write(out.join(&file), bytes).expect("OUT_DIR can be written");
+    let (contract, packed) = (json.len(), pack(out, name, &packed));
     writeln!(
         code,
-        "    Embedded {{ name: {name:?}, packed: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")), length: {}, \
-         contract: {}, uses: &[{uses}], files: &[{files}], originals: &[{originals}], reads: &[{reads}] }},",
-        packed.len(),
-        json.len()
+        "    Embedded {{ name: {name:?}, packed: {packed}, contract: {contract}, uses: &[{uses}], files: &[{files}], \
+         originals: &[{originals}], reads: &[{reads}] }},"
     )
     .expect("a String takes it");
+}
+
+/// Writes a text compressed, and returns the expression that embeds it.
+fn pack(out: &Path, name: &str, text: &str) -> String {
+    let file = format!("{name}.deflate");
+    let bytes = miniz_oxide::deflate::compress_to_vec(text.as_bytes(), 10);
+    std::fs::write(out.join(&file), bytes).expect("OUT_DIR can be written");
+    format!("Packed {{ bytes: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")), length: {} }}", text.len())
 }

@@ -30,6 +30,7 @@ pub mod secrets;
 
 pub mod did_you_mean;
 pub mod exit;
+mod packed;
 pub mod read;
 pub mod report;
 pub mod text;

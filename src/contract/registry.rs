@@ -16,6 +16,7 @@ use crate::contract::check;
 use crate::contract::fragments::{included, merge};
 use crate::contract::uses;
 use crate::exit;
+use crate::packed::Packed;
 use crate::read;
 
 /// Where an image's own services are.
@@ -27,11 +28,9 @@ include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 #[derive(Debug)]
 struct Embedded {
     name: &'static str,
-    /// The texts of it all, compressed (RFC 1951): the contract as JSON, which is quicker to read than TOML, then
-    /// `files`, then `originals`.
-    packed: &'static [u8],
-    /// Their length together, and that of the contract, in bytes.
-    length: usize,
+    /// The texts of it all: the contract as JSON, which is quicker to read than TOML, then `files`, then `originals`.
+    packed: Packed,
+    /// The length of the contract, in bytes, as those of the files are.
     contract: usize,
     uses: &'static [(&'static str, &'static [&'static str])],
     /// Templates with their properties as lines, and tables.
@@ -51,8 +50,7 @@ struct Texts {
 
 impl Embedded {
     fn unpacked(&self) -> Texts {
-        let unpacked = miniz_oxide::inflate::decompress_to_vec_with_limit(self.packed, self.length);
-        let text = unpacked.ok().and_then(|bytes| String::from_utf8(bytes).ok()).expect("build.rs has packed it");
+        let text = self.packed.text();
         let (contract, mut rest) = text.split_at(self.contract);
         let mut next = |(name, length): &(&str, usize)| {
             let (text, after) = rest.split_at(*length);
@@ -234,8 +232,8 @@ pub fn find(name: &str, folder: &Path) -> Result<Package, CatalogueError> {
 
 /// A fragment that contracts can include.
 fn shared(name: &str) -> Option<Value> {
-    let (_, text) = FRAGMENTS.iter().find(|(fragment, _)| *fragment == name)?;
-    serde_json::from_str(text).ok()
+    let (_, packed) = FRAGMENTS.iter().find(|(fragment, _)| *fragment == name)?;
+    serde_json::from_str(&packed.text()).ok()
 }
 
 /// The additions of an image.

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::contract::registry::Package;
 use crate::environment::dl_settings::SETTINGS;
+use crate::packed::Packed;
 use crate::report::{Problem, Severity};
 use crate::secrets;
 use crate::settings::{Settings, Source};
 
 /// The words of the contracts, the templates and the program, one a line; `build.rs` collects them.
-const OURS: &str = include_str!(concat!(env!("OUT_DIR"), "/words.txt"));
+static OURS: Packed = include!(concat!(env!("OUT_DIR"), "/words.rs"));
 
 /// Takes the secrets that are words out of those that are looked for, and reports those that a contract or a key of the
 /// service's knows for secrets.
@@ -60,7 +61,10 @@ pub(crate) fn without_words(values: Vec<String>, texts: &[&str]) -> Vec<String> 
         .map(String::as_str)
         .filter(|value| !secrets::is_too_short(value) && value.len() <= secrets::LONGEST_WORD)
         .collect();
-    let words = occurring(&short, &[&[OURS][..], texts].concat());
+    let words = match short.is_empty() {
+        true => BTreeSet::new(),
+        false => occurring(&short, &[&[OURS.text().as_str()][..], texts].concat()),
+    };
     values.into_iter().filter(|value| !words.contains(value)).collect()
 }
 
@@ -77,7 +81,8 @@ fn words(package: &Package, settings: &Settings) -> BTreeSet<String> {
         return BTreeSet::new();
     }
     let public = public_texts(settings);
-    let mut texts: Vec<&str> = vec![OURS];
+    let ours = OURS.text();
+    let mut texts: Vec<&str> = vec![&ours];
     texts.extend(public.iter().map(String::as_str));
     // Of words put together, the places are looked at where they may be so: there is a lot to read.
     let is_compound = |value: &&str| !value.bytes().all(|byte| byte.is_ascii_alphanumeric());

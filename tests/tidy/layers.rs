@@ -6,7 +6,7 @@ use crate::source::lines;
 
 /// From what operators touch down to what everything stands on: a module may use those of its own line and of the lines
 /// below. Of several prefixes of a module's name the longest counts.
-const LAYERS: [&str; 31] = [
+const LAYERS: [&str; 32] = [
     "cli",
     "run",
     "evaluate",
@@ -37,6 +37,7 @@ const LAYERS: [&str; 31] = [
     "render::format",
     "value::yaml",
     "text",
+    "packed",
     "did_you_mean",
 ];
 /// Anybody may end with a status.
