@@ -294,7 +294,8 @@ impl<'a> Renderer<'a> {
         let text = Expressions::lookup(job.context, name);
         let Some(text) = text.as_ref().and_then(|text| text.as_str()) else { return Ok(String::new()) };
         job.format.parse(text).map_err(|error| {
-            Problem::error(self.variable_called(name), format!("cannot be read: {error}")).accepted(format!("lines of {}", job.path))
+            Problem::error(self.variable_called(name), format!("cannot be read: {error}"))
+                .accepted(format!("lines of {}", job.path))
         })?;
         Ok(format!("{text}\n\n"))
     }

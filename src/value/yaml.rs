@@ -111,7 +111,8 @@ impl Node {
     }
 
     fn is_empty(&self) -> bool {
-        matches!(self, Node::Sequence(items) if items.is_empty()) || matches!(self, Node::Mapping(pairs) if pairs.is_empty())
+        matches!(self, Node::Sequence(items) if items.is_empty())
+            || matches!(self, Node::Mapping(pairs) if pairs.is_empty())
     }
 
     fn write(&self, indent: usize, text: &mut String) {
@@ -220,7 +221,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_as_the_same() {
-        let texts = ["x: |\n  two\n  lines\ny: 'it''s: #'\nz: a long\n  plain\n", "- [[], {}]\n- - a\n  - b: ü\n    c:\n", "{}"];
+        let texts = [
+            "x: |\n  two\n  lines\ny: 'it''s: #'\nz: a long\n  plain\n",
+            "- [[], {}]\n- - a\n  - b: ü\n    c:\n",
+            "{}",
+        ];
         for text in texts {
             let node = Node::parse(text).unwrap();
             assert_eq!(Node::parse(&node.written()).unwrap(), node, "{}", node.written());

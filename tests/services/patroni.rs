@@ -99,7 +99,8 @@ impl Node {
     /// Whether its REST interface answers that it is this.
     fn is(&self, role: &str) -> bool {
         let url = format!("http://{}:{}/{role}", self.address, self.rest);
-        let output = Command::new("curl").args(["-s", "-o", "/dev/null", "-m", "2", "-w", "%{http_code}", &url]).output();
+        let output =
+            Command::new("curl").args(["-s", "-o", "/dev/null", "-m", "2", "-w", "%{http_code}", &url]).output();
         self.running.is_some() && output.is_ok_and(|output| output.stdout == b"200")
     }
 }
@@ -215,9 +216,14 @@ fn a_leader_that_goes_is_followed_by_another_and_no_acknowledged_write_is_lost()
     let handed_over = while_writing(&mut cluster, 1_000_000, |cluster| drop(cluster.nodes[second].stop()));
     assert_ne!(cluster.leader(), second);
     let all = acknowledged.iter().chain(&handed_over).map(u32::to_string).collect::<Vec<_>>().join("), (");
-    let lost = format!("SELECT count(*) FROM (VALUES ({all})) AS told (number) WHERE number NOT IN (SELECT number FROM writes)");
+    let lost = format!(
+        "SELECT count(*) FROM (VALUES ({all})) AS told (number) WHERE number NOT IN (SELECT number FROM writes)"
+    );
     assert_eq!(client.app(&lost).as_deref(), Some("0"));
-    let told = format!("{} writes acknowledged, none lost; killed, the next took {took:?}", acknowledged.len() + handed_over.len());
+    let told = format!(
+        "{} writes acknowledged, none lost; killed, the next took {took:?}",
+        acknowledged.len() + handed_over.len()
+    );
     writeln!(std::io::stderr(), "{told}").unwrap();
 
     let printed: String = cluster.nodes.iter_mut().filter(|node| node.running.is_some()).map(Node::stop).collect();
@@ -232,9 +238,17 @@ fn every_secret_may_be_a_file() {
     service.set("DL_SECRETS_DIR", secrets.display()).set("ETCD_HOSTS", "etcd:2379").set("POSTGRES_EPHEMERAL", "yes");
     service.set("PATRONI_NAME", "node1").set("PATRONI_ETCD3_USERNAME", "patroni").set("POSTGRESQL_USERNAME", "app");
     let names = [
-        "PATRONI_SUPERUSER_PASSWORD", "PATRONI_REPLICATION_PASSWORD", "PATRONI_REWIND_PASSWORD", "PATRONI_RESTAPI_PASSWORD",
-        "PATRONI_ETCD3_PASSWORD", "POSTGRESQL_PASSWORD", "PATRONI_RESTAPI_KEYFILE_PASSWORD", "PATRONI_CTL_KEYFILE_PASSWORD",
-        "PATRONI_SUPERUSER_SSLPASSWORD", "PATRONI_REPLICATION_SSLPASSWORD", "PATRONI_REWIND_SSLPASSWORD",
+        "PATRONI_SUPERUSER_PASSWORD",
+        "PATRONI_REPLICATION_PASSWORD",
+        "PATRONI_REWIND_PASSWORD",
+        "PATRONI_RESTAPI_PASSWORD",
+        "PATRONI_ETCD3_PASSWORD",
+        "POSTGRESQL_PASSWORD",
+        "PATRONI_RESTAPI_KEYFILE_PASSWORD",
+        "PATRONI_CTL_KEYFILE_PASSWORD",
+        "PATRONI_SUPERUSER_SSLPASSWORD",
+        "PATRONI_REPLICATION_SSLPASSWORD",
+        "PATRONI_REWIND_SSLPASSWORD",
     ];
     for (number, name) in names.iter().enumerate() {
         let path = secrets.join(format!("secret{number}"));
