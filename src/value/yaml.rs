@@ -145,7 +145,11 @@ impl Node {
 
 impl Scalar {
     fn written(&self) -> Cow<'_, str> {
-        if self.plain && !self.text.contains('\n') { Cow::Borrowed(&self.text) } else { Cow::Owned(yaml_quoted(&self.text)) }
+        if self.plain && !self.text.contains('\n') {
+            Cow::Borrowed(&self.text)
+        } else {
+            Cow::Owned(yaml_quoted(&self.text))
+        }
     }
 }
 
