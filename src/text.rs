@@ -69,3 +69,23 @@ pub fn utc(seconds_since_1970: u64) -> [u64; 6] {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     [year, month, day, second / 3600, second / 60 % 60, second % 60]
 }
+
+/// A double-quoted scalar in ASCII, which YAML 1.1 (PyYAML, SnakeYAML) and 1.2 read alike.
+pub fn yaml_quoted(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len() + 8);
+    escaped.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => escaped.extend(['\\', c]),
+            '\n' => escaped.push_str("\\n"),
+            '\t' => escaped.push_str("\\t"),
+            '\r' => escaped.push_str("\\r"),
+            ' '..='~' => escaped.push(c),
+            c if (c as u32) < 0x100 => escaped.push_str(&format!("\\x{:02X}", c as u32)),
+            c if (c as u32) < 0x1_0000 => escaped.push_str(&format!("\\u{:04X}", c as u32)),
+            c => escaped.push_str(&format!("\\U{:08X}", c as u32)),
+        }
+    }
+    escaped.push('"');
+    escaped
+}

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
+use crate::text::yaml_quoted;
+
 /// A value that is no list and no map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scalar {
@@ -143,7 +145,11 @@ impl Node {
 
 impl Scalar {
     fn written(&self) -> Cow<'_, str> {
-        if self.plain && !self.text.contains('\n') { Cow::Borrowed(&self.text) } else { Cow::Owned(quoted(&self.text)) }
+        if self.plain && !self.text.contains('\n') {
+            Cow::Borrowed(&self.text)
+        } else {
+            Cow::Owned(yaml_quoted(&self.text))
+        }
     }
 }
 
@@ -176,26 +182,6 @@ fn node<'e>(event: Event<'e>, rest: &mut impl Iterator<Item = (Event<'e>, usize)
         }
         _ => Ok(Node::Sequence(vec![])),
     }
-}
-
-/// A double-quoted scalar in ASCII, which YAML 1.1 (PyYAML, SnakeYAML) and 1.2 read alike.
-pub fn quoted(value: &str) -> String {
-    let mut escaped = String::with_capacity(value.len() + 8);
-    escaped.push('"');
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => escaped.extend(['\\', c]),
-            '\n' => escaped.push_str("\\n"),
-            '\t' => escaped.push_str("\\t"),
-            '\r' => escaped.push_str("\\r"),
-            ' '..='~' => escaped.push(c),
-            c if (c as u32) < 0x100 => escaped.push_str(&format!("\\x{:02X}", c as u32)),
-            c if (c as u32) < 0x1_0000 => escaped.push_str(&format!("\\u{:04X}", c as u32)),
-            c => escaped.push_str(&format!("\\U{:08X}", c as u32)),
-        }
-    }
-    escaped.push('"');
-    escaped
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use saphyr_parser::{Event, Parser, Span, SpannedEventReceiver};
 
 use super::{Entry, ParseError};
-use crate::value::yaml;
+use crate::text::yaml_quoted;
 
 pub(super) fn escape(value: &str) -> String {
-    yaml::quoted(value)
+    yaml_quoted(value)
 }
 
 /// One entry per scalar that is not a key; the key is its path, `a.b[0].c`.
