@@ -111,6 +111,7 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
     let user = drop_privileges(identity.as_ref(), &own)?;
     let (command, names) = with_identity(&plan.command, &user, &own, exec, &run_dir)?;
     let (stopping, listeners, children) = (Notify::new(), Listeners::default(), Children::default());
+    let reloads = prepared.package.contract.service.reloads;
     let started = Started {
         plan,
         command: &command,
@@ -121,7 +122,7 @@ pub fn service(asked: &Asked, mut signals: Signals) -> Result<u8, Failure> {
         children: &children,
         stopping: &stopping,
         held: RefCell::default(),
-        reload: &|| reload(&environment, &request, &run_dir, &command),
+        reload: &|| !reloads || reload(&environment, &request, &run_dir, &command),
     };
     if exec {
         return Err(started.replaced(&mut signals));
@@ -382,7 +383,7 @@ fn private_fallback(run_dir: &Path) -> Result<(), Failure> {
 }
 
 /// Evaluates the environment and its secret files once more, and writes what comes out. The files of before stay where
-/// anything is wrong. `true` for a service that reads none again: the signal is its own.
+/// anything is wrong.
 fn reload(environment: &Environment, request: &Request, run_dir: &Path, command: &CommandLine) -> bool {
     match reloaded(environment, request, run_dir, command) {
         Ok(()) => true,
@@ -400,9 +401,6 @@ fn reloaded(
     command: &CommandLine,
 ) -> Result<(), Failure> {
     let prepared = prepare(environment, request)?;
-    if !prepared.package.contract.service.reloads {
-        return Ok(());
-    }
     let plan = prepared.sound_plan()?;
     write_plan(plan, run_dir, None, &|| {})?;
     let rendered = plan.tasks.iter().try_for_each(|task| tasks::rendered(task, command));

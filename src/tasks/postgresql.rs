@@ -122,6 +122,10 @@ async fn before_start(cluster: &PostgresqlCluster, around: Surroundings<'_>) -> 
 /// The server does not answer, or refuses.
 pub async fn once_answering(contents: &PostgresqlContents, around: Surroundings<'_>) -> Result<(), ClusterError> {
     let place = session::Place { socket: &contents.socket, port: contents.port };
+    let scripts = scripts::list(&contents.start_scripts)?;
+    if contents.reconcile == Reconcile::Off && scripts.is_empty() {
+        return Ok(());
+    }
     let session = Session::once_answering(place, contents, "postgres").await?;
     if session.is_standby().await? {
         tracing::info!("this server is a standby: roles and databases are those of its primary");
@@ -132,7 +136,7 @@ pub async fn once_answering(contents: &PostgresqlContents, around: Surroundings<
     }
     reconcile::tell_collations(&session).await?;
     drop(session);
-    for script in &scripts::list(&contents.start_scripts)? {
+    for script in &scripts {
         scripts::run(script, contents, place, around).await?;
     }
     Ok(())

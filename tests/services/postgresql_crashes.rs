@@ -5,6 +5,7 @@
 
 use crate::postgresql::Postgresql;
 use crate::service::LONG;
+use crate::support::until;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -35,7 +36,7 @@ fn each_point(test: &'static str, signal: Signal) {
             if point >= POINTS {
                 return stages;
             }
-            stages.push(interrupted_at(whole * point / POINTS, test, signal));
+            stages.push(interrupted_at(point, whole, test, signal));
         }
     };
     let stages: Vec<String> = std::thread::scope(|scope| {
@@ -61,11 +62,18 @@ fn whole_initialisation(test: &str) -> Duration {
     took
 }
 
-/// The stage in which it was interrupted.
-fn interrupted_at(after: Duration, test: &str, signal: Signal) -> String {
+/// The stage in which it was interrupted. initdb takes most of the time: every other point comes after it.
+fn interrupted_at(point: u32, whole: Duration, test: &str, signal: Signal) -> String {
     let server = Postgresql::with_scripts(test);
     let running = server.start_in_namespace();
-    std::thread::sleep(after);
+    match point % 2 {
+        0 => std::thread::sleep(whole * point / POINTS),
+        _ => {
+            let has_files = || !["not begun", "cluster"].contains(&server.stage().as_str());
+            until(LONG, "the end of initdb", || has_files().then_some(()));
+            std::thread::sleep(whole * point / POINTS / 3);
+        }
+    }
     Postgresql::end(&running, signal);
     running.ended(LONG);
     let stage = server.stage();

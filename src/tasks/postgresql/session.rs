@@ -154,6 +154,6 @@ fn answer(error: &Error) -> ClusterError {
 fn refused(superuser: &str, reason: &str) -> ClusterError {
     ClusterError::refused(format!(
         "no login as the superuser {superuser}: {reason}\n  accepted: the superuser this cluster was made with, and its \
-         password; or switch the comparison with the environment off"
+         password; or POSTGRES_RECONCILE=off"
     ))
 }
