@@ -21,7 +21,7 @@ pub(super) fn register(tera: &mut Tera) {
         let prefix = prefix.unwrap_or_default();
         Ok(values(found(&map, &kwargs)?.into_iter().map(|(key, _)| prefix.clone() + &key)))
     });
-    // What the pattern's groups have of each key.
+    // The text that the pattern's first group matches in each key.
     tera.register_filter("names_of", |map: Value, kwargs: Kwargs, _: &State| -> TeraResult<Value> {
         let regex = regex(&kwargs.must_get::<String>("pattern")?)?;
         let keys = found(&map, &kwargs)?.into_iter().map(|(key, _)| key);

@@ -26,7 +26,7 @@ impl Composer {
     pub(super) fn tasks(&self, contract: &Contract) -> Result<Vec<Task>, ComposeError> {
         let mut tasks = Vec::new();
         for section in &contract.tasks {
-            for context in self.contexts("a task", section.when.as_ref(), None)? {
+            for context in self.contexts(PART, section.when.as_ref(), None)? {
                 tasks.push(self.task(section, &context)?);
             }
         }

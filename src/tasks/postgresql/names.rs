@@ -4,7 +4,9 @@
 use std::fs;
 
 use super::ClusterError;
-use crate::plan::{CommandLine, PostgresqlCluster};
+use crate::exit;
+use crate::plan::{CommandLine, PostgresqlCluster, RenderedFile};
+use crate::write;
 
 /// The map's name in pg_hba.conf.
 const MAP: &str = "dl-entry";
@@ -22,9 +24,10 @@ pub fn add_present_user(cluster: &PostgresqlCluster, command: &CommandLine) -> R
     if text.lines().any(|other| other == line) {
         return Ok(());
     }
-    let beside = path.with_extension("new");
-    let written = fs::write(&beside, format!("{}\n{line}\n", text.trim_end())).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| ClusterError::file(path, "written", &error))
+    let contents = format!("{}\n{line}\n", text.trim_end()).into_bytes();
+    let file = RenderedFile { path: path.clone(), contents, mode: 0o600, variables: vec![] };
+    let written = write::write_all(&[file], &[], None);
+    written.map(drop).map_err(|error| ClusterError { status: exit::CANNOT_WRITE, message: error.to_string() })
 }
 
 fn line(user: &str, superuser: &str) -> String {
